@@ -1,0 +1,152 @@
+#include "sched/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "core/job.h"
+
+namespace quern {
+namespace {
+
+class SchedulerTest : public ::testing::Test {
+ protected:
+  SchedulerTest() {
+    config_.batch_tokens_max = 100;
+    config_.batch_spans_max = 8;
+    config_.context_tokens_max = 1000;
+    config_.queue_tokens_max = 5000;
+    config_.queue_jobs_max = 50;
+  }
+
+  SchedulerJob job(uint64_t id, int32_t tokens, int64_t deadline_us = kNoDeadline, int32_t priority = 0) {
+    tokens_.emplace_back(static_cast<size_t>(tokens), static_cast<int32_t>(id));
+    return {id, &tokens_.back(), deadline_us, priority};
+  }
+  static std::vector<uint64_t> ids(const Batch& batch) {
+    std::vector<uint64_t> out;
+    for (const Span& span : batch.spans) out.push_back(span.job_id);
+    return out;
+  }
+
+  SchedulerConfig config_;
+  std::deque<std::vector<int32_t>> tokens_;
+};
+
+using Ids = std::vector<uint64_t>;
+
+TEST_F(SchedulerTest, BatchesShortJobsTogetherInArrivalOrder) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 10), job(2, 20)}, 0).ok());
+  ASSERT_TRUE(scheduler.admit({job(3, 5)}, 1).ok());
+  const auto batch = scheduler.next_batch(2);
+  ASSERT_TRUE(batch.has_value());
+  EXPECT_EQ(ids(*batch), (Ids{1, 2, 3}));
+  EXPECT_EQ(batch->token_ids.size(), 35u);
+  EXPECT_EQ(batch->spans[2].token_begin, 30);
+  EXPECT_TRUE(batch->spans[2].is_last);
+  EXPECT_EQ(scheduler.finish_batch(batch->id), (Ids{1, 2, 3}));
+  EXPECT_EQ(scheduler.live_jobs(), 0);
+  EXPECT_EQ(scheduler.pool().used_count(), 0);
+}
+
+TEST_F(SchedulerTest, WaitsForTheBatchUnderWay) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 50), job(2, 50), job(3, 50)}, 0).ok());
+  const auto first = scheduler.next_batch(0);
+  EXPECT_EQ(ids(*first), (Ids{1, 2}));
+  EXPECT_FALSE(scheduler.next_batch(0).has_value());
+  (void)scheduler.finish_batch(first->id);
+  EXPECT_EQ(ids(*scheduler.next_batch(0)), (Ids{3}));
+}
+
+TEST_F(SchedulerTest, FeedsALongJobInChunksWithGrowingPageTables) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 250)}, 0).ok());
+  int32_t position = 0;
+  for (int32_t expected : {100, 100, 50}) {
+    const auto batch = scheduler.next_batch(0);
+    ASSERT_EQ(batch->spans.size(), 1u);
+    EXPECT_EQ(batch->spans[0].position_begin, position);
+    EXPECT_EQ(batch->spans[0].token_count, expected);
+    position += expected;
+    EXPECT_EQ(batch->spans[0].block_count, blocks_for_tokens(position, config_.block_tokens));
+    EXPECT_EQ(batch->spans[0].is_last, position == 250);
+    EXPECT_EQ(scheduler.finish_batch(batch->id), position == 250 ? Ids{1} : Ids{});
+  }
+}
+
+TEST_F(SchedulerTest, LongJobsTakeHalfAStepWhileShortOnesWait) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 400)}, 0).ok());
+  for (uint64_t id = 2; id < 12; ++id) ASSERT_TRUE(scheduler.admit({job(id, 10)}, 1).ok());
+  const auto batch = scheduler.next_batch(2);
+  EXPECT_EQ(ids(*batch), (Ids{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(batch->spans[0].token_count, 50);
+}
+
+TEST_F(SchedulerTest, LongJobsUseWhatFewShortOnesLeave) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 400), job(2, 10)}, 0).ok());
+  const auto batch = scheduler.next_batch(2);
+  EXPECT_EQ(batch->spans[0].token_count, 90);
+  EXPECT_EQ(batch->token_ids.size(), 100u);
+}
+
+TEST_F(SchedulerTest, SecondFullContextJobWaitsForBlocksWhileShortOnesPass) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 1000), job(2, 1000), job(3, 10)}, 0).ok());
+  const auto batch = scheduler.next_batch(0);
+  EXPECT_EQ(ids(*batch), (Ids{1, 3}));
+}
+
+TEST_F(SchedulerTest, PriorityAdvancesAJobByABoundedTime) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 50)}, 0).ok());
+  ASSERT_TRUE(scheduler.admit({job(2, 50)}, 500'000).ok());
+  ASSERT_TRUE(scheduler.admit({job(3, 50, kNoDeadline, 1)}, 900'000).ok());
+  EXPECT_EQ(ids(*scheduler.next_batch(900'000)), (Ids{3, 1}));  // 3 ranks as if it had come 1 s earlier
+}
+
+TEST_F(SchedulerTest, AdmissionIsAllOrNothingAndNamesTheLimit) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 900), job(2, 900), job(3, 900), job(4, 900), job(5, 900)}, 0).ok());
+  const auto refused = scheduler.admit({job(6, 10), job(7, 800)}, 0);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kOverloaded);
+  EXPECT_NE(refused.error().message.find("--max-queue-tokens is 5000"), std::string::npos) << refused.error().message;
+  EXPECT_EQ(scheduler.live_jobs(), 5);
+  const auto too_long = scheduler.admit({job(8, 1001)}, 0);
+  ASSERT_FALSE(too_long.ok());
+  EXPECT_EQ(too_long.error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST_F(SchedulerTest, LimitsTheNumberOfJobs) {
+  Scheduler scheduler(config_);
+  for (uint64_t id = 1; id <= 50; ++id) ASSERT_TRUE(scheduler.admit({job(id, 1)}, 0).ok());
+  EXPECT_EQ(scheduler.admit({job(51, 1)}, 0).error().code, ErrorCode::kOverloaded);
+}
+
+TEST_F(SchedulerTest, ExpiresAtTheDeadlineAndNotBefore) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 10, 1000), job(2, 10, 2000)}, 0).ok());
+  EXPECT_TRUE(scheduler.take_expired(999).empty());
+  EXPECT_EQ(scheduler.take_expired(1000), (Ids{1}));
+  EXPECT_EQ(ids(*scheduler.next_batch(1001)), (Ids{2}));
+}
+
+TEST_F(SchedulerTest, CancelAboardABatchKeepsItsBlocksUntilTheBatchEnds) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 300), job(2, 10)}, 0).ok());
+  const auto batch = scheduler.next_batch(0);
+  EXPECT_TRUE(scheduler.cancel(1));
+  EXPECT_FALSE(scheduler.cancel(1));
+  EXPECT_GT(scheduler.pool().used_count(), 1);
+  EXPECT_EQ(scheduler.finish_batch(batch->id), (Ids{2}));
+  EXPECT_EQ(scheduler.pool().used_count(), 0);
+  EXPECT_FALSE(scheduler.next_batch(0).has_value());
+  EXPECT_EQ(scheduler.queued_tokens(), 0);
+}
+
+}  // namespace
+}  // namespace quern
