@@ -1,0 +1,102 @@
+#include "http/http_types.h"
+
+namespace quern {
+
+namespace {
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+}  // namespace
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (lower(a[i]) != lower(b[i])) return false;
+  }
+  return true;
+}
+
+HttpRequest::Piece HttpRequest::append(std::string_view text) {
+  const Piece piece{static_cast<uint32_t>(head_.size()), static_cast<uint32_t>(text.size())};
+  head_.append(text);
+  return piece;
+}
+
+void HttpRequest::set_request_line(std::string_view method, std::string_view target) {
+  head_.reserve(512);
+  headers_.reserve(12);
+  method_ = append(method);
+  target_ = append(target);
+}
+
+void HttpRequest::add_header(std::string_view name, std::string_view value) {
+  const Piece name_piece = append(name);
+  headers_.emplace_back(name_piece, append(value));
+}
+
+const std::pair<HttpRequest::Piece, HttpRequest::Piece>* HttpRequest::find(std::string_view name) const {
+  for (const auto& header : headers_) {
+    if (equal_ignoring_case(view(header.first), name)) return &header;
+  }
+  return nullptr;
+}
+
+std::string_view HttpRequest::header(std::string_view name) const {
+  const auto* found = find(name);
+  return found ? view(found->second) : std::string_view();
+}
+
+bool HttpRequest::has_header(std::string_view name) const { return find(name) != nullptr; }
+
+void HttpResponse::add_header(std::string_view name, std::string_view value) {
+  header_lines.append(name).append(": ");
+  for (char c : value) {
+    if (c != '\r' && c != '\n' && c != '\0') header_lines.push_back(c);
+  }
+  header_lines.append("\r\n");
+}
+
+std::string_view reason_phrase(int status) {
+  switch (status) {
+    case 100:
+      return "Continue";
+    case 200:
+      return "OK";
+    case 204:
+      return "No Content";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 429:
+      return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 499:
+      return "Client Closed Request";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 503:
+      return "Service Unavailable";
+    case 504:
+      return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Unknown";
+  }
+}
+
+}  // namespace quern

@@ -1,0 +1,74 @@
+// HttpRequest and HttpResponse: what crosses between the transport and the code that answers.
+//
+// Plain values that own their bytes. A request may be moved to any thread; views handed out by it live as long as it
+// does.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace quern {
+
+/// One parsed request. The head is kept as one string with offsets into it, so that a request costs few allocations.
+class HttpRequest {
+ public:
+  /// "GET", "POST", ... as sent (methods are case-sensitive).
+  std::string_view method() const { return view(method_); }
+  /// The request target as sent: path and query.
+  std::string_view target() const { return view(target_); }
+  /// The target up to '?', not decoded.
+  std::string_view path() const { return target().substr(0, target().find('?')); }
+  /// The value of the first header of that name (compared without case), empty when there is none.
+  std::string_view header(std::string_view name) const;
+  bool has_header(std::string_view name) const;
+
+  std::string body;
+  std::string client_address;    // "127.0.0.1:50312"
+  int64_t received_us = 0;       // monotonic: when its first byte was parsed
+  int64_t body_received_us = 0;  // monotonic: when its last byte was parsed
+  bool keep_alive = true;        // what the client asked for
+  int version = 11;              // 10 or 11
+
+  /// For the parser: the request line, then headers in order.
+  void set_request_line(std::string_view method, std::string_view target);
+  void add_header(std::string_view name, std::string_view value);
+
+ private:
+  struct Piece {
+    uint32_t begin = 0;
+    uint32_t size = 0;
+  };
+  std::string_view view(Piece piece) const { return std::string_view(head_).substr(piece.begin, piece.size); }
+  Piece append(std::string_view text);
+  const std::pair<Piece, Piece>* find(std::string_view name) const;
+
+  std::string head_;
+  Piece method_;
+  Piece target_;
+  std::vector<std::pair<Piece, Piece>> headers_;
+};
+
+/// One answer. The transport adds Content-Length, Date and Connection.
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  /// Serialised extra header lines; append through add_header().
+  std::string header_lines;
+  /// Close the connection after this answer.
+  bool close = false;
+
+  /// Appends "name: value". CR, LF and NUL in the value are dropped, so that no input can forge a header.
+  void add_header(std::string_view name, std::string_view value);
+};
+
+/// "OK", "Not Found", ...; "Unknown" for a status this server never sends.
+std::string_view reason_phrase(int status);
+
+/// True when both are equal but for ASCII case.
+bool equal_ignoring_case(std::string_view a, std::string_view b);
+
+}  // namespace quern
