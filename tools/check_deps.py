@@ -38,6 +38,8 @@ def allowed(folder):
 
 def folder_of(path):
     parts = path.split("/")
+    if parts == ["main.cc"]:
+        return "cli"
     return "/".join(parts[:2]) if "/".join(parts[:2]) in TABLE else parts[0]
 
 

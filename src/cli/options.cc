@@ -1,0 +1,193 @@
+#include "cli/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <functional>
+
+#include "cli/nearest.h"
+
+namespace quern {
+namespace {
+
+constexpr const char* kModelHelp =
+    "Model folder (config.json, tokenizer.json, *.safetensors), or ORG/NAME from the local Hugging Face cache";
+
+/// --batch-tokens -> QUERN_BATCH_TOKENS
+std::string env_name(const std::string& flag) {
+  std::string name = "QUERN_";
+  for (char c : flag.substr(2)) name += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return name;
+}
+
+/// Adds a flag with its environment variable and its default shown in --help.
+template <typename T>
+CLI::Option* add(CLI::App& app, const std::string& flags, T& target, const std::string& help) {
+  const std::string first = flags.substr(0, flags.find(','));
+  return app.add_option(flags, target, help)->envname(env_name(first))->capture_default_str();
+}
+
+CLI::Option* add_flag(CLI::App& app, const std::string& flag, bool& target, const std::string& help) {
+  return app.add_flag(flag, target, help)->envname(env_name(flag));
+}
+
+void add_model_options(CLI::App& app, ModelOptions& model) {
+  add(app, "--model-path,--model-id", model.model_path, kModelHelp);
+  add(app, "--dtype", model.dtype, "Compute type: auto (bf16 where the processor has it, else f32), f32, bf16")
+      ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}));
+  add(app, "--threads", model.threads, "Compute threads, pinned to cores; 0: one per core")->check(CLI::Range(0, 1024));
+  add(app, "--context-length,--max-model-len", model.context_tokens_max,
+      "Longest input in tokens; 0: the model's own limit")
+      ->check(CLI::Range(0, 1 << 20));
+  add(app, "--max-batch-tokens,--chunked-prefill-size", model.batch_tokens_max,
+      "Tokens computed in one step; longer inputs are fed in chunks")
+      ->check(CLI::Range(16, 1 << 20));
+  add(app, "--max-batch-inputs", model.batch_spans_max, "Inputs computed in one step")->check(CLI::Range(2, 1 << 16));
+  add_flag(app, "--skip-check", model.skip_check, "Do not compare the model with its known_answers.json at start");
+}
+
+void register_options(CLI::App& app, ServeOptions& o) {
+  app.description(
+      "Serve embeddings over HTTP: OpenAI's /v1/embeddings and more. GET /openapi.json describes every route.");
+  add_model_options(app, o.model);
+  add(app, "--served-model-name", o.served_model_name, "Name clients ask for; default: the model folder's name");
+  add(app, "--host", o.host, "Address to listen on; 0.0.0.0 for every interface");
+  add(app, "--port", o.port, "Port to listen on; 0: a free one");
+  add(app, "--port-file", o.port_file, "Write the port to this file once listening (useful with --port 0)");
+  add(app, "--api-key", o.api_keys, "Key clients must send as `Authorization: Bearer KEY`; repeat it for several");
+  add(app, "--api-key-file", o.api_key_file, "File with one key a line, `KEY` or `KEY NAME`; # begins a comment");
+  add(app, "--cors-origin", o.cors_origin, "Allow browsers from this origin, or * for any; default: none");
+  add(app, "--log-level", o.log_level, "debug, info, warn or error")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  add(app, "--http-threads", o.http_threads, "Threads that read and write sockets")->check(CLI::Range(1, 256));
+  add(app, "--max-connections", o.connections_max, "Open connections; further ones are answered 503")
+      ->check(CLI::Range(1, 1 << 20));
+  add(app, "--max-body-bytes", o.body_bytes_max, "Longest request body; longer ones are answered 413");
+  add(app, "--max-header-bytes", o.header_bytes_max, "Longest request head; longer ones are answered 431");
+  add(app, "--max-client-batch-size,--max-inputs", o.inputs_max, "Inputs in one request")
+      ->check(CLI::Range(1, 1 << 20));
+  add(app, "--max-queue-tokens", o.queue_tokens_max,
+      "Tokens waiting at most; requests beyond are answered 429 with Retry-After");
+  add(app, "--max-queue-jobs,--max-queued-requests", o.queue_jobs_max,
+      "Inputs waiting at most; requests beyond are answered 429");
+  add(app, "--request-timeout-ms", o.request_timeout_ms, "Deadline of a request without its own timeout_ms; 0: none");
+  add(app, "--idle-timeout-s", o.idle_timeout_s, "Close a connection without a request after this long");
+  add(app, "--read-timeout-s", o.read_timeout_s, "Longest time for a client to send a request it has begun");
+  add(app, "--drain-timeout-s", o.drain_timeout_s, "On SIGTERM: finish accepted requests for at most this long");
+}
+
+void register_options(CLI::App& app, EmbedOptions& o) {
+  app.description(
+      "Embed a file: one text a line, or JSON Lines with \"text\" (and \"id\"). Writes one vector a line, or one .npy "
+      "row.\n"
+      "Interrupted? Run the same command again: it continues behind the last whole row.");
+  add_model_options(app, o.model);
+  add(app, "--input,-i", o.input, "Input file; - is stdin");
+  add(app, "--input-format", o.input_format, "auto (by the name's ending), text, jsonl");
+  add(app, "--output,-o", o.output, "Output file; - is stdout");
+  add(app, "--output-format", o.output_format, "auto (by the name's ending), jsonl, npy");
+  add(app, "--prompt-name", o.prompt_name, "A prompt of the model: query or document");
+  add(app, "--instruction", o.instruction, "A task of your own, put before each text as `Instruct: TASK\\nQuery:`");
+  add(app, "--dimensions", o.dimensions, "Cut vectors to this width and normalise again; 0: full width");
+  add_flag(app, "--truncate", o.truncate, "Cut inputs longer than the context at the end instead of stopping");
+  add_flag(app, "--overwrite", o.overwrite, "Start over when the output file exists");
+}
+
+void register_options(CLI::App& app, TokenizeOptions& o) {
+  app.description("Show how the model's tokenizer cuts a text: ids and pieces. Reads stdin where no text is given.");
+  add(app, "--model-path,--model-id", o.model_path, kModelHelp);
+  app.add_option("text", o.text, "The text (with --decode: ids)");
+  add_flag(app, "--no-special-tokens", o.no_special_tokens, "Do not append the end-of-text token");
+  add_flag(app, "--ids-only", o.ids_only, "Print ids alone, one line for each input line");
+  add_flag(app, "--decode", o.decode, "Turn ids back into text");
+}
+
+void register_options(CLI::App& app, VerifyOptions& o) {
+  app.description(
+      "Check a model: compare its vectors with the known answers stored beside it, and its published similarity "
+      "scores\n"
+      "where they are known. Exit code 0: all agree; 1: they do not.");
+  add_model_options(app, o.model);
+}
+
+void register_options(CLI::App& app, BenchOptions& o) {
+  app.description(
+      "Measure this machine: verifies first, then reports tokens/s and the share of what the bare matrix products "
+      "reach in the\n"
+      "same run. A case is TOKENSxINPUTS.");
+  add_model_options(app, o.model);
+  add(app, "--cases", o.cases, "Cases to run, separated by commas");
+  add(app, "--seconds", o.seconds, "Time for each case")->check(CLI::Range(0.1, 3600.0));
+}
+
+/// CLI11's own text for a bad flag does not say which one was meant.
+std::string explain_extras(const CLI::App& app) {
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  std::string text;
+  for (const std::string& extra : app.remaining()) {
+    text += "unknown argument: " + extra;
+    const std::string nearest = nearest_name(extra.substr(0, extra.find('=')), known);
+    if (!nearest.empty()) text += "; did you mean " + nearest + "?";
+    text += '\n';
+  }
+  return text;
+}
+
+template <typename Options>
+std::optional<Options> parse_with(const char* command, int argc, const char* const* argv, int& exit_code) {
+  CLI::App app("", std::string("quern ") + command);
+  Options options;
+  register_options(app, options);
+  app.set_config("--config", "", "TOML file with the same names as the flags, without the dashes in front");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.footer(
+      "Every flag can be given as an environment variable (shown as Env:) and in the --config file;\nthe command line "
+      "wins over the environment, which wins over the file.");
+  app.get_formatter()->column_width(44);
+  try {
+    app.parse(argc, argv);
+    return options;
+  } catch (const CLI::ExtrasError&) {
+    std::fprintf(stderr, "quern %s: %srun `quern %s --help` for the list\n", command, explain_extras(app).c_str(),
+                 command);
+    exit_code = 2;
+  } catch (const CLI::ParseError& error) {
+    const bool is_help = error.get_exit_code() == 0;
+    if (is_help) {
+      app.exit(error);
+    } else {
+      std::fprintf(stderr, "quern %s: %s\nrun `quern %s --help` for the list\n", command, error.what(), command);
+    }
+    exit_code = is_help ? 0 : 2;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+template <>
+std::optional<ServeOptions> parse_options(int argc, const char* const* argv, int& exit_code) {
+  return parse_with<ServeOptions>("serve", argc, argv, exit_code);
+}
+template <>
+std::optional<EmbedOptions> parse_options(int argc, const char* const* argv, int& exit_code) {
+  return parse_with<EmbedOptions>("embed", argc, argv, exit_code);
+}
+template <>
+std::optional<TokenizeOptions> parse_options(int argc, const char* const* argv, int& exit_code) {
+  return parse_with<TokenizeOptions>("tokenize", argc, argv, exit_code);
+}
+template <>
+std::optional<VerifyOptions> parse_options(int argc, const char* const* argv, int& exit_code) {
+  return parse_with<VerifyOptions>("verify", argc, argv, exit_code);
+}
+template <>
+std::optional<BenchOptions> parse_options(int argc, const char* const* argv, int& exit_code) {
+  return parse_with<BenchOptions>("bench", argc, argv, exit_code);
+}
+
+}  // namespace quern

@@ -1,0 +1,95 @@
+// The flags of each command: name, default, environment variable, help. One place, so that --help, QUERN_* and the TOML
+// file cannot drift apart.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace quern {
+
+/// Which model, and how it is computed.
+struct ModelOptions {
+  std::string model_path;  // a folder, or ORG/NAME in the local Hugging Face cache
+  std::string dtype = "auto";
+  int32_t threads = 0;             // 0: one per core
+  int32_t context_tokens_max = 0;  // 0: the model's own
+  int32_t batch_tokens_max = 1024;
+  int32_t batch_spans_max = 256;
+  bool skip_check = false;  // do not compare with known_answers.json
+};
+
+struct ServeOptions {
+  ModelOptions model;
+  std::string served_model_name;
+  std::string host = "127.0.0.1";
+  uint16_t port = 30000;
+  std::string port_file;
+  std::vector<std::string> api_keys;
+  std::string api_key_file;
+  std::string cors_origin;
+  std::string log_level = "info";
+  int32_t http_threads = 1;
+  int32_t connections_max = 4096;
+  int64_t body_bytes_max = 64 << 20;
+  int32_t header_bytes_max = 16 << 10;
+  int32_t inputs_max = 2048;
+  int64_t queue_tokens_max = 1'000'000;
+  int32_t queue_jobs_max = 100'000;
+  int32_t request_timeout_ms = 0;  // 0: none
+  int32_t idle_timeout_s = 75;
+  int32_t read_timeout_s = 30;
+  int32_t drain_timeout_s = 60;
+};
+
+struct EmbedOptions {
+  ModelOptions model;
+  std::string input = "-";
+  std::string input_format = "auto";
+  std::string output = "-";
+  std::string output_format = "auto";
+  std::string prompt_name;
+  std::string instruction;
+  int32_t dimensions = 0;  // 0: the model's full width
+  bool truncate = false;
+  bool overwrite = false;
+};
+
+struct TokenizeOptions {
+  std::string model_path;
+  std::string text;
+  bool no_special_tokens = false;
+  bool decode = false;
+  bool ids_only = false;
+};
+
+struct VerifyOptions {
+  ModelOptions model;
+};
+
+struct BenchOptions {
+  ModelOptions model;
+  std::string cases = "512x8,12x32,12x1,2048x1";
+  double seconds = 5;
+};
+
+/// Parses argv (after the command's name) into options. Nothing when help or an error has been printed: then
+/// `exit_code` says how to leave (0 or 2).
+template <typename Options>
+std::optional<Options> parse_options(int argc, const char* const* argv, int& exit_code);
+
+template <>
+std::optional<ServeOptions> parse_options(int argc, const char* const* argv, int& exit_code);
+template <>
+std::optional<EmbedOptions> parse_options(int argc, const char* const* argv, int& exit_code);
+template <>
+std::optional<TokenizeOptions> parse_options(int argc, const char* const* argv, int& exit_code);
+template <>
+std::optional<VerifyOptions> parse_options(int argc, const char* const* argv, int& exit_code);
+template <>
+std::optional<BenchOptions> parse_options(int argc, const char* const* argv, int& exit_code);
+
+}  // namespace quern
