@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 
 #include "cli/nearest.h"
@@ -137,6 +138,25 @@ std::string explain_extras(const CLI::App& app) {
   return text;
 }
 
+bool is_given(const CLI::Option& option, const std::vector<std::string>& args) {
+  const auto names_it = [&](const std::string& arg) { return option.check_name(arg.substr(0, arg.find('='))); };
+  return std::any_of(args.begin(), args.end(), names_it);
+}
+
+/// The command line, and behind it the environment's flags that it does not give. CLI11 itself ranks the environment
+/// below the configuration file; people expect it above.
+std::vector<std::string> with_environment(const CLI::App& app, int argc, const char* const* argv) {
+  std::vector<std::string> args(argv + 1, argv + argc);
+  std::vector<std::string> from_environment;
+  for (const CLI::Option* option : app.get_options()) {
+    const char* value = option->get_envname().empty() ? nullptr : std::getenv(option->get_envname().c_str());
+    if (value != nullptr && !is_given(*option, args))
+      from_environment.push_back("--" + option->get_lnames()[0] + "=" + value);
+  }
+  args.insert(args.begin(), from_environment.begin(), from_environment.end());
+  return args;
+}
+
 template <typename Options>
 std::optional<Options> parse_with(const char* command, int argc, const char* const* argv, int& exit_code) {
   CLI::App app("", std::string("quern ") + command);
@@ -149,7 +169,9 @@ std::optional<Options> parse_with(const char* command, int argc, const char* con
       "wins over the environment, which wins over the file.");
   app.get_formatter()->column_width(44);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> args = with_environment(app, argc, argv);
+    std::reverse(args.begin(), args.end());  // CLI11 takes a vector from its back
+    app.parse(args);
     return options;
   } catch (const CLI::ExtrasError&) {
     std::fprintf(stderr, "quern %s: %srun `quern %s --help` for the list\n", command, explain_extras(app).c_str(),
