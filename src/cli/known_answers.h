@@ -1,0 +1,43 @@
+// Known answers: fixed texts and the vectors a model must give for them, stored beside the model as known_answers.json.
+//
+// {"texts": [{"text": "...", "prompt_name": "query" or null, "vector": [D floats]}, ...]}
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "core/vector.h"
+
+namespace quern {
+
+struct KnownAnswer {
+  std::string text;
+  std::string prompt_name;  // empty: none
+  std::vector<float> vector;
+};
+
+/// Reads known_answers.json in `model_dir`; empty when there is no such file. An Error names what is wrong in it.
+Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir);
+
+/// Embeds one text with a prompt; the whole path from tokens to vector.
+using EmbedText = std::function<Result<Vector>(const std::string& text, const std::string& prompt_name)>;
+
+struct CheckOutcome {
+  size_t compared = 0;
+  double worst_cosine = 1.0;
+  std::string worst_text;
+};
+
+/// The lowest cosine we accept between a stored vector (computed in f32) and ours. bf16 rounds every weight and
+/// activation to 8 bits of mantissa; the bound leaves three times what was measured (TESTING.md).
+double known_answer_cosine_min(std::string_view dtype);
+
+/// Compares every known answer. An Error names the text that is off; the vectors are also checked to be finite, of norm
+/// 1, and different from each other, which needs no stored answer.
+Result<CheckOutcome> check_known_answers(const std::vector<KnownAnswer>& answers, double cosine_min,
+                                         const EmbedText& embed);
+
+}  // namespace quern
