@@ -1,0 +1,236 @@
+#include "base/log.h"
+
+#include <spdlog/async.h>
+#include <spdlog/async_logger.h>
+#include <spdlog/details/periodic_worker.h>
+#include <spdlog/sinks/base_sink.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <memory>
+
+namespace quern {
+
+namespace {
+
+// Lines are written in lots: a system call per line would cost more than the line.
+constexpr size_t kSinkBytes = 32 * 1024;
+constexpr auto kFlushInterval = std::chrono::seconds(1);
+
+class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    buffer_.append(message.payload.data(), message.payload.size());
+    if (buffer_.size() >= kSinkBytes) flush_();
+  }
+  void flush_() override {
+    for (size_t begin = 0; begin < buffer_.size();) {
+      const ssize_t written = ::write(STDERR_FILENO, buffer_.data() + begin, buffer_.size() - begin);
+      if (written < 0 && errno != EINTR) break;  // stderr is gone; there is nowhere left to say so
+      if (written > 0) begin += static_cast<size_t>(written);
+    }
+    buffer_.clear();
+  }
+
+ private:
+  std::string buffer_;
+};
+
+struct State {
+  std::shared_ptr<spdlog::details::thread_pool> pool;
+  std::shared_ptr<spdlog::async_logger> logger;
+  std::unique_ptr<spdlog::details::periodic_worker> flusher;
+  std::string tail;  // the fields that are the same on every line
+};
+
+State& state() {
+  static State instance;
+  return instance;
+}
+
+std::atomic<int> level_now{static_cast<int>(LogLevel::kOff)};
+std::atomic<uint64_t> dropped_before{0};
+
+spdlog::level::level_enum spdlog_level(LogLevel level) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+    case LogLevel::kOff:
+      return spdlog::level::off;
+  }
+  return spdlog::level::off;
+}
+
+std::string_view level_name(LogLevel level) {
+  constexpr std::string_view kNames[] = {"debug", "info", "warn", "error", "off"};
+  return kNames[static_cast<int>(level)];
+}
+
+// "2026-01-31T12:00:00.123456Z"; the part up to the second is cached per thread.
+void append_timestamp(std::string& out) {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  const int64_t us = std::chrono::duration_cast<std::chrono::microseconds>(since_epoch).count();
+  thread_local std::time_t cached_second = -1;
+  thread_local char cached[32];
+  const std::time_t second = us / 1'000'000;
+  if (second != cached_second) {
+    std::tm parts{};
+    gmtime_r(&second, &parts);
+    std::strftime(cached, sizeof cached, "%Y-%m-%dT%H:%M:%S.", &parts);
+    cached_second = second;
+  }
+  char fraction[7];
+  int64_t rest = us % 1'000'000;
+  for (int i = 5; i >= 0; --i, rest /= 10) fraction[i] = static_cast<char>('0' + rest % 10);
+  out.append(cached, 20).append(fraction, 6).append("Z");
+}
+
+template <typename Number>
+void append_number(std::string& out, Number value) {
+  char digits[32];
+  out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
+}
+
+void append_field(std::string& out, const LogField& field) {
+  out.append(",\"").append(field.name).append("\":");
+  if (const auto* text = std::get_if<std::string_view>(&field.value)) {
+    out.push_back('"');
+    append_json_escaped(out, *text);
+    out.push_back('"');
+  } else if (const auto* integer = std::get_if<int64_t>(&field.value)) {
+    append_number(out, *integer);
+  } else if (const auto* real = std::get_if<double>(&field.value)) {
+    if (std::isfinite(*real)) {
+      append_number(out, *real);
+    } else {
+      out.append("null");
+    }
+  } else {
+    out.append(std::get<bool>(field.value) ? "true" : "false");
+  }
+}
+
+// Length of the valid UTF-8 sequence at the start of `text`, 0 when there is none.
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  const size_t length = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead >= 0x80 && (lead < 0xC2 || lead > 0xF4)) return 0;
+  if (text.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  if (lead == 0xE0 && byte(1) < 0xA0) return 0;  // overlong
+  if (lead == 0xED && byte(1) > 0x9F) return 0;  // surrogate
+  if (lead == 0xF0 && byte(1) < 0x90) return 0;  // overlong
+  if (lead == 0xF4 && byte(1) > 0x8F) return 0;  // above U+10FFFF
+  return length;
+}
+
+}  // namespace
+
+void append_json_escaped(std::string& out, std::string_view text) {
+  constexpr char kHex[] = "0123456789abcdef";
+  size_t plain_begin = 0;
+  size_t i = 0;
+  const auto flush_plain = [&] { out.append(text.substr(plain_begin, i - plain_begin)); };
+  while (i < text.size()) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+      ++i;
+      continue;
+    }
+    if (c >= 0x80) {
+      const size_t length = utf8_length(text.substr(i));
+      if (length > 0) {
+        i += length;
+        continue;
+      }
+    }
+    flush_plain();
+    if (c >= 0x80) {
+      out.append("\xEF\xBF\xBD");
+    } else if (c == '"' || c == '\\') {
+      out.push_back('\\');
+      out.push_back(static_cast<char>(c));
+    } else if (c == '\n') {
+      out.append("\\n");
+    } else {
+      out.append("\\u00");
+      out.push_back(kHex[c >> 4]);
+      out.push_back(kHex[c & 15]);
+    }
+    plain_begin = ++i;
+  }
+  flush_plain();
+}
+
+bool parse_log_level(std::string_view text, LogLevel& level) {
+  for (int i = 0; i <= static_cast<int>(LogLevel::kOff); ++i) {
+    if (level_name(static_cast<LogLevel>(i)) == text) {
+      level = static_cast<LogLevel>(i);
+      return true;
+    }
+  }
+  return false;
+}
+
+void log_start(const LogConfig& config) {
+  log_stop();
+  if (config.level == LogLevel::kOff) return;
+  State& s = state();
+  s.tail = ",\"ecs.version\":\"8.11\",\"service.name\":\"quern\",\"service.version\":\"";
+  append_json_escaped(s.tail, config.service_version);
+  s.tail += "\",\"process.pid\":" + std::to_string(::getpid()) + "}\n";
+  s.pool = std::make_shared<spdlog::details::thread_pool>(static_cast<size_t>(config.queue_lines_max), 1);
+  s.logger = std::make_shared<spdlog::async_logger>("quern", std::make_shared<StderrSink>(), s.pool,
+                                                    spdlog::async_overflow_policy::overrun_oldest);
+  s.logger->set_level(spdlog_level(config.level));
+  s.logger->flush_on(spdlog::level::warn);
+  s.flusher =
+      std::make_unique<spdlog::details::periodic_worker>([logger = s.logger] { logger->flush(); }, kFlushInterval);
+  level_now.store(static_cast<int>(config.level));
+}
+
+void log_stop() {
+  level_now.store(static_cast<int>(LogLevel::kOff));
+  State& s = state();
+  if (!s.logger) return;
+  dropped_before.fetch_add(s.pool->overrun_counter());
+  s.flusher.reset();
+  s.logger->flush();
+  s.logger.reset();
+  s.pool.reset();  // joins its thread once the queue is empty
+}
+
+bool log_enabled(LogLevel level) { return static_cast<int>(level) >= level_now.load(std::memory_order_relaxed); }
+
+void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  if (!log_enabled(level) || level == LogLevel::kOff) return;
+  thread_local std::string line;
+  line.assign("{\"@timestamp\":\"");
+  append_timestamp(line);
+  line.append("\",\"log.level\":\"").append(level_name(level)).append("\",\"message\":\"");
+  append_json_escaped(line, message);
+  line.push_back('"');
+  for (const LogField& field : fields) append_field(line, field);
+  line.append(state().tail);
+  state().logger->log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
+}
+
+uint64_t log_lines_dropped() {
+  const State& s = state();
+  return dropped_before.load() + (s.pool ? s.pool->overrun_counter() : 0);
+}
+
+}  // namespace quern

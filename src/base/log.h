@@ -1,0 +1,59 @@
+// Log: structured lines (JSON, Elastic Common Schema) on stderr.
+//
+// One per process, reached through functions. Any thread may log; a call formats on its own thread and queues the line.
+// The queue is bounded: when the reader of stderr is too slow the oldest lines are dropped and counted, nobody waits.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace quern {
+
+enum class LogLevel { kDebug, kInfo, kWarn, kError, kOff };
+
+/// One field of a line, by its ECS name ("url.path") or "quern.*".
+struct LogField {
+  std::string_view name;
+  std::variant<std::string_view, int64_t, double, bool> value;
+};
+
+struct LogConfig {
+  LogLevel level = LogLevel::kInfo;
+  std::string service_version = "unknown";
+  int queue_lines_max = 8192;
+};
+
+/// Starts logging. Before it, and after log_stop(), lines go nowhere. Not thread-safe against log calls.
+void log_start(const LogConfig& config);
+/// Writes out what is queued.
+void log_stop();
+
+/// "debug", "info", "warn", "error", "off"; false when it is none of them.
+bool parse_log_level(std::string_view text, LogLevel& level);
+
+bool log_enabled(LogLevel level);
+void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
+/// Lines dropped so far because the queue was full.
+uint64_t log_lines_dropped();
+
+inline void log_debug(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  log_line(LogLevel::kDebug, message, fields);
+}
+inline void log_info(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  log_line(LogLevel::kInfo, message, fields);
+}
+inline void log_warn(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  log_line(LogLevel::kWarn, message, fields);
+}
+inline void log_error(std::string_view message, std::initializer_list<LogField> fields = {}) {
+  log_line(LogLevel::kError, message, fields);
+}
+
+/// Appends `text` as the inside of a JSON string: quotes, backslashes and control characters escaped; bytes that are
+/// not UTF-8 become U+FFFD.
+void append_json_escaped(std::string& out, std::string_view text);
+
+}  // namespace quern
