@@ -1,0 +1,66 @@
+// Safetensors: the tensors of a checkpoint, one file or many shards, mapped into memory.
+//
+// Owns the mappings; a tensor's data points into them. Every offset, shape, dtype and length is checked before a pointer
+// is handed out, so that no header can make a read leave its file. Read-only after open(); any thread may read.
+// Format: https://github.com/huggingface/safetensors (u64 header length, JSON header, data).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "tensor/dtype.h"
+
+namespace quern {
+
+struct Tensor {
+  const void* data = nullptr;
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;
+  size_t bytes = 0;
+  std::string file;  // for messages
+};
+
+/// Where the tensors of one file lie, without their data. Offsets are relative to the start of the file.
+struct SafetensorsEntry {
+  std::string name;
+  std::string dtype;  // as written: "F32", "BF16", ...
+  std::vector<int64_t> shape;
+  size_t begin = 0;
+  size_t end = 0;
+};
+
+/// Checks and reads the header in the first bytes of a file of `file_bytes` bytes. `file` names it in errors.
+Result<std::vector<SafetensorsEntry>> parse_safetensors_header(std::string_view bytes, size_t file_bytes,
+                                                               const std::string& file);
+
+class Safetensors {
+ public:
+  /// Maps model.safetensors of `model_dir`, or the shards that model.safetensors.index.json names.
+  static Result<Safetensors> open(const std::string& model_dir);
+
+  /// Null when there is none of this name.
+  const Tensor* find(const std::string& name) const;
+  const std::map<std::string, Tensor>& tensors() const { return tensors_; }
+  const std::string& path() const { return path_; }
+  /// Lets the kernel take back the tensor's resident pages; reading it again brings them back.
+  static void drop_pages(const Tensor& tensor);
+
+ private:
+  struct Mapping {
+    ~Mapping();
+    void* data = nullptr;
+    size_t bytes = 0;
+  };
+  Result<void> map_file(const std::string& path);
+
+  std::vector<std::unique_ptr<Mapping>> mappings_;
+  std::map<std::string, Tensor> tensors_;
+  std::string path_;
+};
+
+}  // namespace quern
