@@ -1,0 +1,28 @@
+// EngineMetrics: the families of the scheduler and the model.
+//
+// count() is called on the engine's thread; the gauges are read at each scrape.
+#pragma once
+
+#include "base/metrics.h"
+#include "engine/engine.h"
+
+namespace quern {
+
+class EngineMetrics {
+ public:
+  EngineMetrics(Metrics& metrics, const SchedulerConfig& config);
+
+  void count(const StepReport& report);
+  /// Shows the queue and the block pool. The engine must outlive the last scrape.
+  void watch(const Engine& engine);
+
+ private:
+  Metrics& metrics_;
+  prometheus::Histogram& batch_tokens_;
+  prometheus::Histogram& batch_inputs_;
+  prometheus::Histogram& batch_seconds_;
+  prometheus::Counter& tokens_;
+  prometheus::Counter& failed_batches_;
+};
+
+}  // namespace quern
