@@ -84,9 +84,8 @@ HttpServerConfig http_config(const ServeOptions& options, ApiServer& api) {
 }
 
 int fail(const Error& error) {
-  std::fprintf(stderr, "quern serve: %s\n", describe(error).c_str());
   log_stop();
-  return error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kNotFound ? 2 : 1;
+  return report_error("serve", error);
 }
 
 /// Written under another name first: a reader never sees half a number.

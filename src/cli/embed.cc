@@ -1,0 +1,175 @@
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <future>
+#include <sstream>
+
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/embed_input.h"
+#include "cli/embed_output.h"
+#include "cli/known_answers.h"
+#include "cli/model_stack.h"
+#include "cli/progress_bar.h"
+
+namespace quern {
+namespace {
+
+constexpr size_t kInputsInFlightMax = 1024;  // read ahead of the model; bounds memory
+constexpr int64_t kFlushRows = 64;           // a kill -9 costs at most this many rows of work
+
+/// An input on its way: its answer may come before that of an earlier one, it is written behind it.
+struct Pending {
+  std::string id_json;
+  int64_t line = 0;
+  int64_t tokens = 0;
+  std::shared_ptr<std::promise<Result<Vector>>> promise;
+  std::future<Result<Vector>> vector;
+};
+
+Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFiles& files) {
+  if (!options.instruction.empty()) {
+    if (!options.prompt_name.empty())
+      return invalid_argument("give --prompt-name or --instruction, not both", "--instruction");
+    return "Instruct: " + options.instruction + "\nQuery:";
+  }
+  if (options.prompt_name.empty()) return std::string();
+  const auto prompt = files.prompts.find(options.prompt_name);
+  if (prompt != files.prompts.end()) return prompt->second;
+  std::string known;
+  for (const auto& [name, text] : files.prompts) known += (known.empty() ? "" : ", ") + name;
+  return invalid_argument("the model has no prompt \"" + options.prompt_name + "\"; allowed: " + known,
+                          "--prompt-name");
+}
+
+void cut(std::vector<float>& values, size_t dimensions) {
+  if (dimensions == values.size()) return;
+  values.resize(dimensions);
+  double sum = 0;
+  for (float v : values) sum += static_cast<double>(v) * static_cast<double>(v);
+  const auto scale = static_cast<float>(1.0 / std::sqrt(sum));
+  for (float& v : values) v *= scale;
+}
+
+/// All that the vectors depend on: a run is continued only under the same line.
+std::string settings_line(const EmbedOptions& options, const ModelStack& stack, int32_t dimensions) {
+  std::ostringstream line;
+  line << "model=" << stack.files().dir << " dtype=" << stack.dtype_name() << " input=" << options.input
+       << " prompt-name=" << options.prompt_name << " instruction=" << options.instruction
+       << " dimensions=" << dimensions << " context-length=" << stack.files().context_tokens_max
+       << " truncate=" << options.truncate;
+  return line.str();
+}
+
+class EmbedRun {
+ public:
+  EmbedRun(const EmbedOptions& options, const ModelStack& stack, Engine& engine, std::string prompt, int32_t dimensions)
+      : options_(options), stack_(stack), engine_(engine), prompt_(std::move(prompt)), dimensions_(dimensions) {}
+
+  Result<void> run(InputReader& reader, OutputWriter& writer) {
+    if (auto skipped = reader.skip(writer.rows()); !skipped) return skipped.error();
+    ProgressBar bar("embed", "lines", reader.count_lines());
+    const int64_t begin_us = now_us();
+    Result<void> outcome;
+    while (outcome.ok()) {
+      auto record = reader.next();
+      if (!record) outcome = record.error();
+      if (!record || !record->has_value()) break;
+      outcome = submit(std::move(**record));
+      while (outcome.ok() && pending_.size() >= kInputsInFlightMax) outcome = write_oldest(writer, bar, begin_us);
+    }
+    // Also after an error: what came before the bad line is kept.
+    while (!pending_.empty()) {
+      auto written = write_oldest(writer, bar, begin_us);
+      if (!written && outcome.ok()) outcome = written;
+    }
+    if (!outcome) {
+      (void)writer.flush();
+      return outcome;
+    }
+    return writer.close();
+  }
+
+ private:
+  Result<void> submit(InputRecord record) {
+    auto ids = encode_text(stack_.files(), prompt_, record.text, options_.truncate);
+    if (!ids) {
+      return Error{ids.error().code, "line " + std::to_string(record.line + 1) + ": " + ids.error().message, "", 0};
+    }
+    Pending pending{std::move(record.id_json),
+                    record.line,
+                    static_cast<int64_t>(ids->size()),
+                    std::make_shared<std::promise<Result<Vector>>>(),
+                    {}};
+    pending.vector = pending.promise->get_future();
+    std::vector<Job> jobs(1);
+    jobs[0].token_ids = std::move(*ids);
+    jobs[0].completion = [promise = pending.promise](Result<Vector> vector, const JobTiming&) {
+      promise->set_value(std::move(vector));
+    };
+    if (auto submitted = engine_.submit(std::move(jobs)); !submitted) return submitted.error();
+    pending_.push_back(std::move(pending));
+    return {};
+  }
+
+  Result<void> write_oldest(OutputWriter& writer, ProgressBar& bar, int64_t begin_us) {
+    Pending pending = std::move(pending_.front());
+    pending_.pop_front();
+    Result<Vector> vector = pending.vector.get();
+    if (!vector) return vector.error();
+    cut(vector->values, static_cast<size_t>(dimensions_));
+    if (auto written = writer.write(pending.id_json, vector->values); !written) return written;
+    tokens_ += pending.tokens;
+    if (writer.rows() % kFlushRows == 0) {
+      if (auto flushed = writer.flush(); !flushed) return flushed;
+    }
+    const double seconds = static_cast<double>(now_us() - begin_us) * 1e-6;
+    bar.update(
+        writer.rows(),
+        std::to_string(static_cast<int64_t>(static_cast<double>(tokens_) / std::max(seconds, 1e-3))) + " tokens/s");
+    return {};
+  }
+
+  const EmbedOptions& options_;
+  const ModelStack& stack_;
+  Engine& engine_;
+  const std::string prompt_;
+  const int32_t dimensions_;
+  std::deque<Pending> pending_;
+  int64_t tokens_ = 0;
+};
+
+Result<void> embed_file(const EmbedOptions& options) {
+  auto files = read_model_files(options.model);
+  if (!files) return files.error();
+  auto prompt = choose_prompt(options, *files);
+  if (!prompt) return prompt.error();
+  const int32_t width = files->width();
+  if (options.dimensions != 0 && (options.dimensions < 1 || options.dimensions > width)) {
+    return invalid_argument("is " + std::to_string(options.dimensions) + "; allowed: 1 to " + std::to_string(width),
+                            "--dimensions");
+  }
+  auto reader = InputReader::open(options.input, options.input_format);
+  if (!reader) return reader.error();
+  auto stack = load_model(std::move(*files), options.model);
+  if (!stack) return stack.error();
+
+  const int32_t dimensions = options.dimensions == 0 ? width : options.dimensions;
+  auto writer = OutputWriter::open({options.output, options.output_format, dimensions, options.overwrite,
+                                    settings_line(options, **stack, dimensions)});
+  if (!writer) return writer.error();
+  SchedulerConfig scheduler = (*stack)->scheduler_config();
+  scheduler.queue_tokens_max = static_cast<int64_t>(kInputsInFlightMax + 1) * scheduler.context_tokens_max;
+  Engine engine(scheduler, [&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
+  if (auto checked = check_model(**stack, engine, options.model); !checked) return checked.error();
+  return EmbedRun(options, **stack, engine, std::move(*prompt), dimensions).run(*reader, *writer);
+}
+
+}  // namespace
+
+int embed_command(const EmbedOptions& options) {
+  const auto done = embed_file(options);
+  return done ? 0 : report_error("embed", done.error());
+}
+
+}  // namespace quern
