@@ -1,4 +1,5 @@
-// QUERN_CHECK: an invariant of our own code. It stays on in release builds; a broken one aborts with file, line and text.
+// QUERN_CHECK: an invariant of our own code. It stays on in release builds; a broken one aborts with file, line and
+// text.
 #pragma once
 
 #include <cstdio>
@@ -13,7 +14,8 @@ namespace quern {
 
 }  // namespace quern
 
-#define QUERN_CHECK(condition, message)                                                       \
-  do {                                                                                        \
-    if (!(condition)) [[unlikely]] ::quern::check_failed(__FILE__, __LINE__, #condition, message); \
+#define QUERN_CHECK(condition, message)                               \
+  do {                                                                \
+    if (!(condition)) [[unlikely]]                                    \
+      ::quern::check_failed(__FILE__, __LINE__, #condition, message); \
   } while (false)

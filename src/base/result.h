@@ -1,4 +1,5 @@
-// Result<T>: an expected failure is a value. Bugs are QUERN_CHECKs (base/check.h); third-party exceptions are caught at the edge.
+// Result<T>: an expected failure is a value. Bugs are QUERN_CHECKs (base/check.h); third-party exceptions are caught at
+// the edge.
 //
 // Owns nothing beyond its value. Any thread.
 #pragma once

@@ -79,12 +79,17 @@ Result<ModelFiles> read_model_files(const ModelOptions& options) {
   files.prompts = qwen_prompts();
   for (const auto& [name, prompt] : config->prompts) files.prompts[name] = prompt;
 
-  auto tokenizer = Tokenizer::load(files.dir + "/tokenizer.json", config->eos_token_id);
+  auto tokenizer = Tokenizer::load(files.dir + "/tokenizer.json", {config->eos_token_id});
   if (!tokenizer) return tokenizer.error();
   files.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
   if (files.tokenizer->vocab_size() > static_cast<size_t>(files.config.vocab_size)) {
     return invalid_argument(files.dir + "/tokenizer.json has " + std::to_string(files.tokenizer->vocab_size()) +
                             " tokens; config.json says vocab_size " + std::to_string(files.config.vocab_size));
+  }
+  if (!files.tokenizer->eos_id()) {
+    return invalid_argument(files.dir +
+                            ": neither tokenizer.json's post_processor nor config.json's eos_token_id names the token "
+                            "that ends an input");
   }
   return files;
 }

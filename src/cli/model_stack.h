@@ -63,7 +63,7 @@ Result<std::vector<int32_t>> encode_text(const ModelFiles& files, const std::str
 /// Submits one text and waits for its Vector.
 Result<Vector> embed_text(const ModelFiles& files, Engine& engine, const std::string& prompt, const std::string& text);
 
-struct CheckOutcome;
+struct CheckOutcome;  // cli/known_answers.h
 /// Compares the model with its known answers, through the engine; skipped with --skip-check.
 Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const ModelOptions& options);
 

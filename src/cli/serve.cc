@@ -13,6 +13,7 @@
 #include "cli/api_keys.h"
 #include "cli/commands.h"
 #include "cli/engine_metrics.h"
+#include "cli/known_answers.h"
 #include "cli/model_stack.h"
 #include "engine/engine.h"
 #include "http/http_server.h"
@@ -56,7 +57,7 @@ ApiConfig api_config(const ServeOptions& options, const ModelFiles& model, std::
   config.width = model.width();
   config.context_tokens_max = model.context_tokens_max;
   config.vocab_tokens = model.vocab_rows();
-  config.eos_token_id = model.tokenizer->eos_id();
+  config.eos_token_id = model.tokenizer->eos_id().value();  // read_model_files() made sure of it
   config.prompts = model.prompts;
   config.inputs_max = options.inputs_max;
   config.timeout_ms_default = options.request_timeout_ms;

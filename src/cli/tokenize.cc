@@ -1,8 +1,11 @@
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <iterator>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/model_stack.h"
@@ -42,8 +45,7 @@ Result<void> print_ids(const Tokenizer& tokenizer, const std::string& text, cons
     return {};
   }
   for (int32_t id : *ids) {
-    std::printf("%7d  %s\n", id,
-                printable(tokenizer.decode(std::span(&id, 1), DecodeOptions{.skip_special_tokens = false})).c_str());
+    std::printf("%7d  %s\n", id, printable(tokenizer.id_to_token(id).value_or("")).c_str());
   }
   std::printf("%zu tokens\n", ids->size());
   return {};
@@ -62,7 +64,9 @@ Result<void> print_text(const Tokenizer& tokenizer, const std::string& text) {
     }
     ids.push_back(static_cast<int32_t>(id));
   }
-  std::printf("%s\n", tokenizer.decode(ids, DecodeOptions{.skip_special_tokens = false}).c_str());
+  const auto decoded = tokenizer.decode(ids, /*skip_special=*/false);
+  if (!decoded) return decoded.error();
+  std::printf("%s\n", decoded->c_str());
   return {};
 }
 

@@ -27,11 +27,11 @@ struct JobTiming {
 using Completion = std::function<void(Result<Vector>, const JobTiming&)>;
 
 struct Job {
-  uint64_t id = 0;                  // unique in this process; the engine assigns it
-  std::vector<int32_t> token_ids;   // [T], 1 <= T <= context length, EOS included
+  uint64_t id = 0;                    // unique in this process; the engine assigns it
+  std::vector<int32_t> token_ids;     // [T], 1 <= T <= context length, EOS included
   int64_t deadline_us = kNoDeadline;  // absolute, monotonic clock
-  int32_t priority = 0;             // higher goes first among equals
-  std::string tenant;               // API key label; the fair-share class
+  int32_t priority = 0;               // higher goes first among equals
+  std::string tenant;                 // API key label; the fair-share class
   Completion completion;
 };
 
