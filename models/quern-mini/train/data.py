@@ -1,0 +1,86 @@
+"""Unpacks what pack.py wrote: texts, their token ids for the student and the teacher, pairs and dev sets."""
+import concurrent.futures
+import functools
+import glob
+import json
+import lzma
+import os
+
+import numpy as np
+import pyppmd
+
+import pack
+import teacher_file
+
+PROMPT = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+STUDENT_TOKENS_MAX = 384
+TEACHER_TOKENS_MAX = 384
+PASSAGE, QUERY = "passage: ", "query: "
+
+
+class Ragged:
+    """Rows of token ids, flat: `ids` and `starts` (one more than there are rows)."""
+
+    def __init__(self, rows=(), ids=None, lengths=None):
+        self.lengths = np.array([len(r) for r in rows], np.int64) if lengths is None else lengths
+        self.ids = np.concatenate([np.asarray(r, np.int32) for r in rows]) if ids is None else ids
+        self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @staticmethod
+    def join(parts):
+        return Ragged(ids=np.concatenate([p.ids for p in parts]), lengths=np.concatenate([p.lengths for p in parts]))
+
+
+@functools.cache
+def tokenizers_of(folder):
+    from tokenizers import Tokenizer
+    parts = teacher_file.load(os.path.join(folder, "teacher.pkl"))
+    return Tokenizer.from_file(os.path.join(folder, "tokenizer.json")), parts, teacher_file.tokenizer(parts)
+
+
+def student_ids(folder, texts, prompt=""):
+    tokenizer = tokenizers_of(folder)[0]
+    eos = tokenizer.token_to_id("<|endoftext|>")
+    rows = [e.ids for e in tokenizer.encode_batch_fast([prompt + t for t in texts])]
+    return Ragged([r if len(r) <= STUDENT_TOKENS_MAX else r[:STUDENT_TOKENS_MAX - 1] + [eos] for r in rows])
+
+
+def teacher_ids(folder, texts, prefix=PASSAGE):
+    _, parts, tokenizer = tokenizers_of(folder)
+    rows = tokenizer.encode_batch_fast([prefix + teacher_file.normalise(parts, t) for t in texts])
+    return Ragged([[parts["bos"], *r.ids[:TEACHER_TOKENS_MAX - 2], parts["eos"]] for r in rows])
+
+
+def unpack_texts(path):
+    raw = open(path, "rb").read()
+    size = int.from_bytes(raw[:8], "little")
+    decoder = pyppmd.Ppmd8Decoder(pack.PPMD_ORDER, pack.PPMD_MEMORY)
+    data = decoder.decode(raw[8:], size)
+    while len(data) < size:
+        data += decoder.decode(b"", size - len(data))
+    return data.decode().split("\0")
+
+
+def tokenise(folder, texts, prompted, prefix):
+    """One worker's share: student ids without and (for the chosen) with the prompt, teacher ids."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    return student_ids(folder, texts, PROMPT if prompted else ""), teacher_ids(folder, texts, prefix)
+
+
+def load_texts(folder, workers):
+    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+        parts = list(pool.map(unpack_texts, sorted(glob.glob(os.path.join(folder, "texts*.ppmd")))))
+    meta = json.loads(lzma.open(os.path.join(folder, "meta.json.xz")).read())
+    pairs = np.frombuffer(lzma.open(os.path.join(folder, "pairs.xz")).read(), "<i4").reshape(3, -1).T.cumsum(0)
+    texts = [t for part in parts for t in part]
+    langs = [lang for _, lang, n in meta["runs"] for _ in range(n)]
+    sources = [i for i, (_, _, n) in enumerate(meta["runs"]) for _ in range(n)]
+    assert len(texts) == len(langs), (len(texts), len(langs))
+    return texts, np.array(langs), np.array(sources), pairs, meta["sets"]
+
+
+def tokenise_all(folder, texts, workers, prompted=False, prefix=PASSAGE, chunk=4000):
+    with concurrent.futures.ProcessPoolExecutor(workers) as pool:
+        jobs = [pool.submit(tokenise, folder, texts[i:i + chunk], prompted, prefix) for i in range(0, len(texts), chunk)]
+        done = [job.result() for job in jobs]
+    return Ragged.join([d[0] for d in done]), Ragged.join([d[1] for d in done])

@@ -1,0 +1,79 @@
+"""What the student is asked to match: the teacher's vectors, centred per language, turned to principal axes.
+
+Subtracting each language's mean takes away what only says "this is Chinese", which helps search across languages; the
+principal axes put the most meaning first, so that a vector may be cut. The two sides of a translation share their mean
+vector as target.
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import data
+from teacher import Teacher
+
+LANG_MIN_TEXTS = 1500
+BATCH_TOKENS = 1 << 17
+
+
+@torch.no_grad()
+def teacher_vectors(model, ragged, device):
+    """Unit vectors f16 [N, H] on `device`; rows of equal length share a batch, so no mask is needed."""
+    out = torch.empty(len(ragged.lengths), model.H, dtype=torch.float16, device=device)
+    ids = torch.from_numpy(ragged.ids).to(device)
+    order = np.argsort(ragged.lengths, kind="stable")
+    edges = np.flatnonzero(np.diff(ragged.lengths[order], prepend=-1, append=1 << 30))
+    for lo, hi in zip(edges[:-1], edges[1:]):
+        length = int(ragged.lengths[order[lo]])
+        step = max(1, BATCH_TOKENS // length)
+        for i in range(lo, hi, step):
+            rows = order[i:min(i + step, hi)]
+            at = torch.from_numpy(ragged.starts[rows]).to(device)[:, None] + torch.arange(length, device=device)
+            out[torch.from_numpy(rows).to(device)] = F.normalize(model(ids[at].long(), None), dim=1).half()
+    return out
+
+
+class Map:
+    """Language means per prefix and one rotation; fitted on the texts, then applied to any teacher vectors."""
+
+    def __init__(self, vectors, langs, whiten):
+        names, counts = np.unique(langs, return_counts=True)
+        frequent = {n for n, c in zip(names, counts) if c >= LANG_MIN_TEXTS}
+        self.group = lambda lang: "code" if lang.startswith("code-") else lang if lang in frequent else "other"
+        self.means = self.means_of(vectors, langs)
+        sample = torch.randperm(len(vectors), device=vectors.device)[:300000]
+        centred = self._centred(vectors, langs, self.means)[sample].float()
+        values, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+        values, axes = values.flip(0), axes.flip(1)
+        self.axes = axes * values.clamp(min=values[0] * 1e-4).pow(-whiten / 2)
+
+    def groups(self, langs):
+        return np.array([self.group(lang) for lang in langs])
+
+    def means_of(self, vectors, langs):
+        groups = self.groups(langs)
+        return {g: vectors[torch.from_numpy(np.flatnonzero(groups == g)).to(vectors.device)].float().mean(0)
+                for g in np.unique(groups)}
+
+    def _centred(self, vectors, langs, means):
+        names = sorted(self.means)
+        index = torch.tensor([names.index(g) for g in self.groups(langs)], device=vectors.device)
+        return vectors - torch.stack([means.get(n, self.means[n]) for n in names]).half()[index]
+
+    def __call__(self, vectors, langs, means=None):
+        centred = self._centred(vectors, langs, self.means if means is None else means)
+        return torch.cat([F.normalize(c.float() @ self.axes, dim=1).half() for c in centred.split(200000)])
+
+
+def share_between_translations(vectors, pairs):
+    """Each side of a translation gets the unit mean of its own vector and the mean of its translations' vectors."""
+    translations = torch.from_numpy(pairs[pairs[:, 2] == 0][:, :2].astype(np.int64)).to(vectors.device)
+    total = torch.zeros_like(vectors, dtype=torch.float32)
+    count = torch.zeros(len(vectors), 1, device=vectors.device)
+    for i, j in ((0, 1), (1, 0)):
+        total.index_add_(0, translations[:, i], vectors[translations[:, j]].float())
+        count.index_add_(0, translations[:, i], torch.ones(len(translations), 1, device=vectors.device))
+    return F.normalize(vectors.float() + total / count.clamp(min=1), dim=1).half()
+
+
+def load_teacher(folder, device):
+    return Teacher(data.tokenizers_of(folder)[1]).to(device).bfloat16()
