@@ -290,7 +290,8 @@ void Connection::finish() {
   socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ec);
   if (ec) return close();
   lingering_ = true;
-  linger_deadline_us_ = now_us() + io_.config.linger_timeout_ms * 1000;
+  const int64_t linger_ms = io_.draining() ? io_.config.drain_idle_grace_ms : io_.config.linger_timeout_ms;
+  linger_deadline_us_ = now_us() + linger_ms * 1000;
 }
 
 void Connection::tick(int64_t now) {

@@ -1,0 +1,284 @@
+#include "http/http_server.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
+#include <chrono>
+#include <future>
+#include <random>
+#include <thread>
+
+namespace quern {
+namespace {
+
+namespace asio = boost::asio;
+using tcp = asio::ip::tcp;
+
+constexpr std::string_view kGet = "GET /a?b=c HTTP/1.1\r\nHost: h\r\nX-One: 1\r\n\r\n";
+
+class Client {
+ public:
+  explicit Client(uint16_t port) : socket_(io_) {
+    socket_.connect(tcp::endpoint(asio::ip::make_address("127.0.0.1"), port));
+  }
+  void send(std::string_view text) { asio::write(socket_, asio::buffer(text.data(), text.size())); }
+  /// Everything until the server closes.
+  std::string read_all() {
+    std::string out;
+    boost::system::error_code ec;
+    asio::read(socket_, asio::dynamic_buffer(out), ec);
+    return out;
+  }
+  void close() { socket_.close(); }
+
+ private:
+  asio::io_context io_;
+  tcp::socket socket_;
+};
+
+size_t count(std::string_view text, std::string_view what) {
+  size_t found = 0;
+  for (size_t at = text.find(what); at != std::string_view::npos; at = text.find(what, at + 1)) ++found;
+  return found;
+}
+
+HttpResponse text_response(std::string body) {
+  HttpResponse response;
+  response.content_type = "text/plain";
+  response.body = std::move(body);
+  return response;
+}
+
+template <typename Condition>
+bool becomes_true(Condition condition) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+TEST(HttpServer, AnswersWithWhatItWasGiven) {
+  HttpServer server({}, [](HttpRequest request, Responder responder) {
+    EXPECT_EQ(request.method(), "POST");
+    EXPECT_EQ(request.path(), "/a");
+    EXPECT_EQ(request.target(), "/a?b=c");
+    EXPECT_EQ(request.header("x-ONE"), "1");
+    EXPECT_EQ(request.header("nope"), "");
+    EXPECT_FALSE(request.has_header("nope"));
+    HttpResponse response = text_response(request.body + "!");
+    response.add_header("x-evil", "a\r\nSet-Cookie: b");
+    responder.send(std::move(response));
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  client.send("POST /a?b=c HTTP/1.1\r\nHost: h\r\nX-One: 1\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello");
+  const std::string answer = client.read_all();
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 OK\r\n")) << answer;
+  EXPECT_TRUE(answer.ends_with("\r\n\r\nhello!")) << answer;
+  EXPECT_NE(answer.find("x-evil: aSet-Cookie: b\r\n"), std::string::npos) << answer;
+}
+
+TEST(HttpServer, PortInUseIsAnError) {
+  const HttpHandler nothing = [](HttpRequest, Responder) {};
+  HttpServer first({}, nothing);
+  ASSERT_TRUE(first.start().ok());
+  HttpServerConfig config;
+  config.port = first.port();
+  HttpServer second(config, nothing);
+  const auto started = second.start();
+  ASSERT_FALSE(started.ok());
+  EXPECT_NE(started.error().message.find(std::to_string(first.port())), std::string::npos);
+}
+
+TEST(HttpServer, DroppedResponderAndThrowingHandlerSend500) {
+  HttpServer server({}, [](HttpRequest request, Responder) {
+    if (request.path() == "/throw") throw std::runtime_error("a bug");
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  client.send("GET /drop HTTP/1.1\r\nHost: h\r\n\r\nGET /throw HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+  EXPECT_EQ(count(client.read_all(), "HTTP/1.1 500 "), 2u);
+}
+
+TEST(HttpServer, AnswersFromOtherThreadsStayInOrderAndBounded) {
+  HttpServerConfig config;
+  config.pipeline_requests_max = 4;
+  std::atomic<int> waiting{0};
+  std::atomic<int> waiting_max{0};
+  std::mutex mutex;
+  std::vector<std::pair<std::string, Responder>> held;
+  std::atomic<bool> done{false};
+  HttpServer server(config, [&](HttpRequest request, Responder responder) {
+    int now = ++waiting;
+    int seen = waiting_max.load();
+    while (now > seen && !waiting_max.compare_exchange_weak(seen, now)) {
+    }
+    std::lock_guard lock(mutex);
+    held.emplace_back(std::string(request.path()), std::move(responder));
+  });
+  ASSERT_TRUE(server.start().ok());
+  std::thread answerer([&] {
+    std::mt19937 random(7);
+    while (!done) {
+      std::unique_lock lock(mutex);
+      if (held.empty()) {
+        lock.unlock();
+        std::this_thread::yield();
+        continue;
+      }
+      const size_t pick = random() % held.size();
+      auto [path, responder] = std::pair<std::string, Responder>(std::move(held[pick]));
+      std::vector<std::pair<std::string, Responder>> rest;
+      for (size_t i = 0; i < held.size(); ++i) {
+        if (i != pick) rest.push_back(std::move(held[i]));
+      }
+      held.swap(rest);
+      lock.unlock();
+      --waiting;
+      responder.send(text_response("<" + path + ">"));
+    }
+  });
+  Client client(server.port());
+  std::string requests;
+  std::string expected;
+  constexpr int kRequests = 300;
+  for (int i = 0; i < kRequests; ++i) {
+    requests += "GET /" + std::to_string(i) + " HTTP/1.1\r\nHost: h\r\n" +
+                (i == kRequests - 1 ? "Connection: close\r\n" : "") + "\r\n";
+  }
+  client.send(requests);
+  const std::string answer = client.read_all();
+  size_t at = 0;
+  for (int i = 0; i < kRequests; ++i) {
+    const size_t found = answer.find("</" + std::to_string(i) + ">", at);
+    ASSERT_NE(found, std::string::npos) << i;
+    at = found;
+  }
+  EXPECT_LE(waiting_max.load(), 4);
+  done = true;
+  answerer.join();
+}
+
+TEST(HttpServer, TellsWhenTheClientLeaves) {
+  std::atomic<int> told{0};
+  std::promise<Responder> handed;
+  HttpServer server({}, [&](HttpRequest, Responder responder) {
+    responder.on_disconnect([&] { ++told; });
+    handed.set_value(std::move(responder));
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  client.send(kGet);
+  Responder responder = handed.get_future().get();
+  EXPECT_FALSE(responder.disconnected());
+  client.close();
+  EXPECT_TRUE(becomes_true([&] { return told == 1; }));
+  EXPECT_TRUE(responder.disconnected());
+  responder.on_disconnect([&] { ++told; });  // late: told at once
+  EXPECT_EQ(told, 2);
+  responder.send(text_response("to nobody"));
+}
+
+TEST(HttpServer, NotToldAfterTheAnswer) {
+  std::atomic<int> told{0};
+  HttpServer server({}, [&](HttpRequest, Responder responder) {
+    responder.on_disconnect([&] { ++told; });
+    responder.send(text_response("x"));
+  });
+  ASSERT_TRUE(server.start().ok());
+  {
+    Client client(server.port());
+    client.send(kGet);
+    client.close();
+  }
+  EXPECT_TRUE(becomes_true([&] { return server.counters().requests == 1 && server.counters().connections_open == 0; }));
+  EXPECT_EQ(told, 0);
+}
+
+TEST(HttpServer, AnswerMadeOnTheIoThread) {
+  std::thread worker;
+  std::atomic<bool> same{false};
+  HttpServer server({}, [&](HttpRequest, Responder responder) {
+    const auto io_thread = std::this_thread::get_id();
+    worker = std::thread([&same, io_thread, responder = std::move(responder)]() mutable {
+      responder.send_made([&same, io_thread] {
+        same = std::this_thread::get_id() == io_thread;
+        return text_response(std::string(1 << 20, 'x'));
+      });
+    });
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  client.send("GET / HTTP/1.0\r\n\r\n");
+  EXPECT_GT(client.read_all().size(), size_t{1} << 20);
+  worker.join();
+  EXPECT_TRUE(same);
+}
+
+TEST(HttpServer, StopFinishesWhatWasAcceptedAndIsIdempotent) {
+  std::promise<Responder> handed;
+  HttpServer server({}, [&](HttpRequest, Responder responder) { handed.set_value(std::move(responder)); });
+  ASSERT_TRUE(server.start().ok());
+  Client idle(server.port());
+  Client busy(server.port());
+  busy.send(kGet);
+  auto future = handed.get_future();
+  Responder responder = future.get();
+  std::thread stopper([&] { server.stop(); });
+  EXPECT_EQ(idle.read_all(), "");
+  responder.send(text_response("late but here"));
+  EXPECT_TRUE(busy.read_all().ends_with("late but here"));
+  stopper.join();
+  server.stop();
+}
+
+TEST(HttpServer, ResponderMayOutliveTheServer) {
+  std::promise<Responder> handed;
+  HttpServerConfig config;
+  config.drain_timeout_ms = 50;
+  auto server = std::make_unique<HttpServer>(
+      config, [&](HttpRequest, Responder responder) { handed.set_value(std::move(responder)); });
+  ASSERT_TRUE(server->start().ok());
+  Client client(server->port());
+  client.send(kGet);
+  Responder responder = handed.get_future().get();
+  server.reset();
+  EXPECT_TRUE(responder.disconnected());
+  responder.send(text_response("to nobody"));
+}
+
+TEST(HttpServer, TimeoutsAreEnforced) {
+  HttpServerConfig config;
+  config.header_timeout_ms = config.body_timeout_ms = 50;
+  config.idle_timeout_ms = 50;
+  HttpServer server(config, [](HttpRequest, Responder responder) { responder.send(text_response("x")); });
+  ASSERT_TRUE(server.start().ok());
+  Client head(server.port());
+  Client body(server.port());
+  Client idle(server.port());
+  head.send("GET / HT");
+  body.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx");
+  EXPECT_TRUE(head.read_all().starts_with("HTTP/1.1 408 "));
+  EXPECT_TRUE(body.read_all().starts_with("HTTP/1.1 408 "));
+  EXPECT_EQ(idle.read_all(), "");
+  EXPECT_EQ(server.counters().timeouts, 2u);
+}
+
+TEST(HttpServer, ReaderThatNeverReadsIsCut) {
+  HttpServerConfig config;
+  config.write_timeout_ms = 50;
+  HttpServer server(
+      config, [](HttpRequest, Responder responder) { responder.send(text_response(std::string(64 << 20, 'x'))); });
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  client.send(kGet);
+  EXPECT_TRUE(becomes_true([&] { return server.counters().timeouts == 1; }));
+  EXPECT_TRUE(becomes_true([&] { return server.counters().connections_open == 0; }));
+}
+
+}  // namespace
+}  // namespace quern

@@ -1,0 +1,50 @@
+// Any bytes as HTTP, whole and split at every kind of place: no crash, and the split makes no difference.
+#include <boost/asio/buffer.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/check.h"
+#include "http/request_parser.h"
+
+namespace {
+
+using quern::HttpRequest;
+
+// Feeds at most `step` new bytes at a time. The requests seen, and whether it ended in an error, as text.
+std::string parse(std::string_view data, size_t step) {
+  std::string seen;
+  std::optional<quern::RequestParser> parser;
+  std::string input;
+  size_t fed = 0;
+  while (true) {
+    if (!parser) parser.emplace(4096, 1 << 16);
+    boost::beast::error_code ec;
+    const size_t used = input.empty() ? 0 : parser->put(boost::asio::buffer(input), ec);
+    input.erase(0, used);
+    if (ec && ec != boost::beast::http::error::need_more) return seen + "error";
+    if (parser->is_done()) {
+      const HttpRequest& request = parser->request();
+      seen.append(request.method()).append(" ").append(request.target()).append(" ").append(request.header("host"));
+      seen.append(" ").append(request.body).append("\n");
+      parser.reset();
+      continue;
+    }
+    if (used > 0 && !input.empty()) continue;
+    if (fed == data.size()) return seen;
+    const std::string_view next = data.substr(fed, step);
+    input.append(next);
+    fed += next.size();
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0 || size > 8192) return 0;
+  const std::string_view text(reinterpret_cast<const char*>(data) + 1, size - 1);
+  const std::string whole = parse(text, text.size() + 1);
+  const std::string pieces = parse(text, 1 + data[0] % 16);
+  QUERN_CHECK(whole == pieces, "the way the bytes were split changed what was parsed");
+  return 0;
+}
