@@ -1,0 +1,25 @@
+#include "tokenizer/added_tokens.h"
+
+#include <algorithm>
+
+namespace quern {
+
+void AddedTokens::add(std::string_view content, int32_t id) {
+  std::vector<Entry>& entries = by_first_byte_[static_cast<unsigned char>(content.front())];
+  const auto at = std::find_if(entries.begin(), entries.end(),
+                               [&](const Entry& entry) { return entry.content.size() < content.size(); });
+  entries.insert(at, Entry{std::string(content), id});
+  ++count_;
+}
+
+AddedTokens::Match AddedTokens::find(std::string_view text, size_t from) const {
+  if (empty()) return {text.size(), text.size(), -1};
+  for (size_t at = from; at < text.size(); ++at) {
+    for (const Entry& entry : by_first_byte_[static_cast<unsigned char>(text[at])]) {
+      if (text.substr(at).starts_with(entry.content)) return {at, at + entry.content.size(), entry.id};
+    }
+  }
+  return {text.size(), text.size(), -1};
+}
+
+}  // namespace quern

@@ -1,0 +1,86 @@
+// Byte-level BPE: the vocabulary, the merges, and the merging of one word.
+//
+// Owns token bytes, the merge table and their indexes; immutable once built. encode_word() is exact (the merge of
+// lowest rank first, leftmost among equals) in O(n log n) for a word of n bytes. Any thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quern {
+
+/// Token bytes <-> id. Tokens are held as the bytes they stand for, not in the printable alphabet of tokenizer.json.
+class Vocab {
+ public:
+  static constexpr int32_t kNone = -1;
+
+  explicit Vocab(size_t tokens_max_hint);
+  /// False when the bytes or the id are taken.
+  bool add(std::string_view bytes, int32_t id);
+  int32_t find(std::string_view bytes) const;
+  /// The bytes of a token; an id without a token is told by has().
+  std::string_view bytes(int32_t id) const;
+  bool has(int32_t id) const;
+  /// One more than the largest id.
+  size_t size() const { return spans_.size(); }
+
+ private:
+  struct Span {
+    uint32_t begin = 0;
+    uint32_t size = 0;
+    bool used = false;
+  };
+  size_t slot_of(std::string_view bytes) const;
+  void grow();
+
+  std::string arena_;
+  std::vector<Span> spans_;     // by id
+  std::vector<int32_t> slots_;  // open addressing, a power of two
+  size_t used_ = 0;
+};
+
+/// (left id, right id) -> (rank, id of the pair): open addressing, 16 bytes a slot.
+class MergeTable {
+ public:
+  struct Merge {
+    uint64_t pair;
+    uint32_t rank;
+    int32_t id;
+  };
+  static constexpr uint32_t kNoRank = UINT32_MAX;
+
+  explicit MergeTable(size_t merges);
+  /// A pair that is there already takes the new rank, as in `tokenizers`.
+  void set(int32_t left, int32_t right, uint32_t rank, int32_t id);
+  /// rank is kNoRank when the pair does not merge.
+  const Merge& find(int32_t left, int32_t right) const { return slots_[slot_of(key(left, right))]; }
+
+ private:
+  static uint64_t key(int32_t left, int32_t right) {
+    return uint64_t{static_cast<uint32_t>(left)} << 32 | static_cast<uint32_t>(right);
+  }
+  size_t slot_of(uint64_t pair) const {
+    size_t slot = pair * 0x9E3779B97F4A7C15u >> shift_;
+    while (slots_[slot].rank != kNoRank && slots_[slot].pair != pair) slot = (slot + 1) & (slots_.size() - 1);
+    return slot;
+  }
+
+  int shift_;
+  std::vector<Merge> slots_;
+};
+
+struct Bpe {
+  Vocab vocab;
+  MergeTable merges;
+  std::array<int32_t, 256> byte_ids;  // the token of each single byte
+  bool ignore_merges = false;         // a word that is a token is that token, whatever the merges say
+
+  /// Appends the ids of one word. No limit on its size but memory: about 30 bytes for each of its bytes.
+  void encode_word(std::string_view word, std::vector<int32_t>& ids) const;
+};
+
+}  // namespace quern

@@ -1,0 +1,173 @@
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "tokenizer/splitter.h"
+
+#include <pcre2.h>
+
+#include "tokenizer/unicode.h"
+
+namespace quern {
+namespace {
+
+// The family differs only in how many digits make a word: 1 for Qwen, up to 3 for GPT-4 and Llama 3.
+constexpr std::string_view kFamilyHead = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})";
+constexpr std::string_view kFamilyTail = R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kThreeDigits = "{1,3}";
+
+size_t family_digits_max(std::string_view pattern) {
+  if (!pattern.starts_with(kFamilyHead) || !pattern.ends_with(kFamilyTail)) return 0;
+  if (pattern.size() < kFamilyHead.size() + kFamilyTail.size()) return 0;
+  pattern.remove_prefix(kFamilyHead.size());
+  pattern.remove_suffix(kFamilyTail.size());
+  return pattern.empty() ? 1 : pattern == kThreeDigits ? 3 : 0;
+}
+
+/// Walks over code points of one text with their classes.
+struct Scanner {
+  std::string_view text;
+  const uint8_t* flags = unicode_flags();
+
+  CharClass class_at(size_t at, size_t& next) const {
+    next = at;
+    return static_cast<CharClass>(flags[next_code_point(text, next)] & kClassMask);
+  }
+  size_t run(size_t at, CharClass wanted) const {
+    size_t next;
+    while (at < text.size() && class_at(at, next) == wanted) at = next;
+    return at;
+  }
+  static bool is_newline(char c) { return c == '\r' || c == '\n'; }
+  size_t newlines(size_t at) const {
+    while (at < text.size() && is_newline(text[at])) ++at;
+    return at;
+  }
+  char lower_at(size_t at) const { return at < text.size() ? static_cast<char>(text[at] | 0x20) : '\0'; }
+
+  /// (?i:'s|'t|'re|'ve|'m|'ll|'d) at an apostrophe: the end, or `at` when it does not match.
+  size_t contraction(size_t at) const {
+    const char first = lower_at(at + 1);
+    if (first == 's' || first == 't' || first == 'm' || first == 'd') return at + 2;
+    const char second = lower_at(at + 2);
+    if ((first == 'r' || first == 'v') && second == 'e') return at + 3;
+    if (first == 'l' && second == 'l') return at + 3;
+    // U+017F, the long s, is an s to a caseless match.
+    if (text.substr(at + 1).starts_with("\xC5\xBF")) return at + 3;
+    return at;
+  }
+
+  /// \s*[\r\n]+ | \s+(?!\S) | \s+ where a whitespace run starts.
+  size_t whitespace(size_t at) const {
+    size_t after_newline = at;  // past the last newline of the run
+    size_t last = at;           // where the last character of the run starts
+    size_t end = at;
+    for (size_t next; end < text.size() && class_at(end, next) == CharClass::kSpace; end = next) {
+      last = end;
+      if (is_newline(text[end])) after_newline = next;
+    }
+    if (after_newline != at) return after_newline;
+    return end == text.size() || last == at ? end : last;
+  }
+};
+
+std::string pcre2_message(int code) {
+  PCRE2_UCHAR message[256];
+  pcre2_get_error_message(code, message, sizeof message);
+  return reinterpret_cast<const char*>(message);
+}
+
+// What one thread needs to run a match; big enough for a long word under a pattern that backtracks.
+constexpr size_t kJitStackBytesMin = 32 << 10;
+constexpr size_t kJitStackBytesMax = 16 << 20;
+
+struct MatchScratch {
+  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
+  pcre2_match_context* context = pcre2_match_context_create(nullptr);
+  pcre2_jit_stack* stack = pcre2_jit_stack_create(kJitStackBytesMin, kJitStackBytesMax, nullptr);
+  MatchScratch() {
+    QUERN_CHECK(data != nullptr && context != nullptr && stack != nullptr, "out of memory");
+    pcre2_jit_stack_assign(context, nullptr, stack);
+  }
+  ~MatchScratch() {
+    pcre2_jit_stack_free(stack);
+    pcre2_match_context_free(context);
+    pcre2_match_data_free(data);
+  }
+  MatchScratch(const MatchScratch&) = delete;
+  MatchScratch& operator=(const MatchScratch&) = delete;
+};
+
+}  // namespace
+
+struct Splitter::Compiled {
+  pcre2_code* code = nullptr;
+  ~Compiled() { pcre2_code_free(code); }
+};
+
+Result<Splitter> Splitter::make(const std::string& pattern) {
+  Splitter splitter;
+  splitter.digits_max_ = family_digits_max(pattern);
+  if (splitter.scans()) return splitter;
+  return make_pcre2(pattern);
+}
+
+Result<Splitter> Splitter::make_pcre2(const std::string& pattern) {
+  int code = 0;
+  PCRE2_SIZE offset = 0;
+  auto compiled = std::make_shared<Compiled>();
+  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP,
+                                 &code, &offset, nullptr);
+  if (compiled->code == nullptr) {
+    return invalid_argument("regex does not compile at byte " + std::to_string(offset) + ": " + pcre2_message(code));
+  }
+  pcre2_jit_compile(compiled->code,
+                    PCRE2_JIT_COMPLETE);  // where there is no JIT the interpreter gives the same answers
+  Splitter splitter;
+  splitter.compiled_ = std::move(compiled);
+  return splitter;
+}
+
+size_t Splitter::scan(std::string_view text, size_t at) const {
+  const Scanner scanner{text};
+  if (text[at] == '\'') {
+    const size_t end = scanner.contraction(at);
+    if (end != at) return end;
+  }
+  size_t next;
+  const CharClass first = scanner.class_at(at, next);
+  if (first == CharClass::kLetter) return scanner.run(next, CharClass::kLetter);
+  if (first == CharClass::kNumber) {
+    size_t end = next;
+    for (size_t digits = 1; digits < digits_max_ && end < text.size(); ++digits, end = next) {
+      if (scanner.class_at(end, next) != CharClass::kNumber) break;
+    }
+    return end;
+  }
+  const bool at_end = next == text.size();
+  size_t after = next;
+  const CharClass second = at_end ? CharClass::kSpace : scanner.class_at(next, after);
+  if (second == CharClass::kLetter && !Scanner::is_newline(text[at])) return scanner.run(after, CharClass::kLetter);
+  if (first == CharClass::kOther) return scanner.newlines(scanner.run(next, CharClass::kOther));
+  if (text[at] == ' ' && second == CharClass::kOther) return scanner.newlines(scanner.run(after, CharClass::kOther));
+  return scanner.whitespace(at);
+}
+
+Result<size_t> Splitter::match(std::string_view text, size_t at) const {
+  static thread_local MatchScratch scratch;
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  size_t from = at;
+  while (from < text.size()) {
+    const int found =
+        pcre2_match(compiled_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+    if (found == PCRE2_ERROR_NOMATCH) return text.size();
+    if (found < 0) {
+      return invalid_argument("pre_tokenizer regex gave up at byte " + std::to_string(from) + " of " +
+                              std::to_string(text.size()) + ": " + pcre2_message(found));
+    }
+    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data);
+    if (bounds[0] > at) return static_cast<size_t>(bounds[0]);  // the gap is a word of its own
+    if (bounds[1] > at) return static_cast<size_t>(bounds[1]);
+    next_code_point(text, from);  // an empty match cuts nothing here
+  }
+  return text.size();
+}
+
+}  // namespace quern

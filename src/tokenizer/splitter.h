@@ -1,0 +1,43 @@
+// Splitter: cuts normalized text into the words that BPE works on.
+//
+// Owns the compiled pattern. Two forms: a hand-written scanner for the Qwen / GPT-4 family of patterns, linear in the
+// text, and PCRE2 (JIT, UTF, UCP) for any other. Immutable; any thread.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace quern {
+
+class Splitter {
+ public:
+  /// `pattern` as in tokenizer.json's Split(Regex, Isolated). Fails when PCRE2 cannot compile it.
+  static Result<Splitter> make(const std::string& pattern);
+  /// The same pattern, through PCRE2 even where the scanner knows it: the oracle of the tests.
+  static Result<Splitter> make_pcre2(const std::string& pattern);
+
+  /// The end of the word that starts at `at`; text between two matches is a word too. `text` is valid UTF-8, at < size.
+  /// Only PCRE2 can fail: the pattern needs more work than its limits allow on this text.
+  Result<size_t> word_end(std::string_view text, size_t at) const {
+    if (digits_max_ != 0) return scan(text, at);
+    return match(text, at);
+  }
+
+  /// True when the scanner serves this pattern: callers may then use scan(), which cannot fail.
+  bool scans() const { return digits_max_ != 0; }
+  size_t scan(std::string_view text, size_t at) const;
+
+ private:
+  struct Compiled;
+  Splitter() = default;
+  Result<size_t> match(std::string_view text, size_t at) const;
+
+  size_t digits_max_ = 0;  // the k of \p{N}{1,k}; 0: not a pattern of the family
+  std::shared_ptr<const Compiled> compiled_;
+};
+
+}  // namespace quern
