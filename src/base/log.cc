@@ -209,8 +209,8 @@ void log_stop() {
   dropped_before.fetch_add(s.pool->overrun_counter());
   s.flusher.reset();
   s.logger->flush();
-  s.logger.reset();
   s.pool.reset();  // joins its thread once the queue is empty
+  s.logger.reset();
 }
 
 bool log_enabled(LogLevel level) { return static_cast<int>(level) >= level_now.load(std::memory_order_relaxed); }
