@@ -11,7 +11,8 @@ namespace {
 
 using quern::HttpRequest;
 
-// Feeds at most `step` new bytes at a time. The requests seen, and whether it ended in an error, as text.
+// Feeds at most `step` new bytes at a time. The requests seen before the first error, as text. (Whether an unfinished
+// request is refused already or still waited for may depend on the split.)
 std::string parse(std::string_view data, size_t step) {
   std::string seen;
   std::optional<quern::RequestParser> parser;
@@ -22,7 +23,7 @@ std::string parse(std::string_view data, size_t step) {
     boost::beast::error_code ec;
     const size_t used = input.empty() ? 0 : parser->put(boost::asio::buffer(input), ec);
     input.erase(0, used);
-    if (ec && ec != boost::beast::http::error::need_more) return seen + "error";
+    if (ec && ec != boost::beast::http::error::need_more) return seen;
     if (parser->is_done()) {
       const HttpRequest& request = parser->request();
       seen.append(request.method()).append(" ").append(request.target()).append(" ").append(request.header("host"));
