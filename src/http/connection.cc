@@ -118,8 +118,7 @@ bool Connection::parse_one() {
   }
   while (!parser_->is_done()) {
     boost::beast::error_code ec;
-    const size_t available = input_.size() - input_begin_;
-    const size_t used = parser_->put(asio::buffer(input_.data() + input_begin_, available), ec);
+    const size_t used = parser_->feed(std::string_view(input_).substr(input_begin_), ec);
     input_begin_ += used;
     if (ec && ec != boost::beast::http::error::need_more) {
       const Refusal refusal = describe_parse_error(ec, io_.config);

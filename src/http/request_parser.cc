@@ -1,6 +1,7 @@
 #include "http/request_parser.h"
 
 #include <algorithm>
+#include <boost/asio/buffer.hpp>
 
 namespace quern {
 
@@ -13,6 +14,10 @@ constexpr size_t kBodySlackBytes = 64;
 // A declared length reserves at most this much before the bytes have come.
 constexpr uint64_t kBodyReserveBytesMax = 1 << 20;
 
+// "0\r\n\r\n": every unfinished chunked body ends in at least that many unread bytes, and Beast 1.74 asserts that it is
+// called with no fewer once it has seen the 0.
+constexpr size_t kLastChunkBytes = 5;
+
 std::string_view std_view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
@@ -21,6 +26,14 @@ RequestParser::RequestParser(int64_t header_bytes_max, int64_t body_bytes_max) {
   header_limit(static_cast<uint32_t>(header_bytes_max));
   body_limit(static_cast<uint64_t>(body_bytes_max));
   eager(true);
+}
+
+size_t RequestParser::feed(std::string_view bytes, boost::beast::error_code& ec) {
+  if (bytes.empty() || (is_header_done() && chunked() && bytes.size() < kLastChunkBytes)) {
+    ec = http::make_error_code(http::error::need_more);
+    return 0;
+  }
+  return put(boost::asio::buffer(bytes.data(), bytes.size()), ec);
 }
 
 bool RequestParser::take_expect_continue() { return std::exchange(expect_continue_, false); }

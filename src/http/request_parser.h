@@ -16,6 +16,9 @@ class RequestParser : public boost::beast::http::basic_parser<true> {
  public:
   RequestParser(int64_t header_bytes_max, int64_t body_bytes_max);
 
+  /// Takes what it can of `bytes`, which start where the last call stopped; returns how many. `ec` is need_more when it
+  /// wants more.
+  size_t feed(std::string_view bytes, boost::beast::error_code& ec);
   HttpRequest& request() { return request_; }
   /// True once, when the client waits for "100 Continue" before it sends the body.
   bool take_expect_continue();

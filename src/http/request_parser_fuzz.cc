@@ -1,5 +1,4 @@
 // Any bytes as HTTP, whole and split at every kind of place: no crash, and the split makes no difference.
-#include <boost/asio/buffer.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,7 +20,7 @@ std::string parse(std::string_view data, size_t step) {
   while (true) {
     if (!parser) parser.emplace(4096, 1 << 16);
     boost::beast::error_code ec;
-    const size_t used = input.empty() ? 0 : parser->put(boost::asio::buffer(input), ec);
+    const size_t used = parser->feed(input, ec);
     input.erase(0, used);
     if (ec && ec != boost::beast::http::error::need_more) return seen;
     if (parser->is_done()) {

@@ -91,6 +91,18 @@ def test_chunked_body_and_trailers(fake):
             assert status == 200 and json.loads(answer)["usage"]["prompt_tokens"] == 4
 
 
+def test_empty_chunked_body_one_byte_at_a_time(fake):
+    with fake.connect() as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream = sock.makefile("rb")
+        for byte in b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n":
+            sock.sendall(bytes([byte]))
+            time.sleep(0.002)
+        assert read_response(stream)[0] == 400
+        sock.sendall(GET)
+        assert read_response(stream)[0] == 200
+
+
 def test_expect_continue(fake):
     with fake.connect() as sock:
         stream = sock.makefile("rb")
