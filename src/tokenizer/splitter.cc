@@ -113,8 +113,8 @@ Result<Splitter> Splitter::make_pcre2(const std::string& pattern) {
   int code = 0;
   PCRE2_SIZE offset = 0;
   auto compiled = std::make_shared<Compiled>();
-  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP,
-                                 &code, &offset, nullptr);
+  compiled->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                 PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &code, &offset, nullptr);
   if (compiled->code == nullptr) {
     return invalid_argument("regex does not compile at byte " + std::to_string(offset) + ": " + pcre2_message(code));
   }
