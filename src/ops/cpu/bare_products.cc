@@ -1,6 +1,5 @@
 #include "ops/cpu/bare_products.h"
 
-#include <omp.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -12,6 +11,8 @@
 #include <random>
 #include <thread>
 #include <tuple>
+
+#include "ops/cpu/one_thread.h"
 
 namespace quern {
 namespace {
@@ -37,7 +38,7 @@ double run_on_cores(int threads, Work work) {
   std::vector<std::thread> running;
   for (int thread = 0; thread < threads; ++thread) {
     running.emplace_back([&, thread] {
-      omp_set_num_threads(1);  // a setting of this thread alone: oneDNN must not start a team of its own
+      run_onednn_on_this_thread_only();
       pin_to_core(thread);
       start.arrive_and_wait();
       work(thread);
