@@ -20,10 +20,6 @@ namespace {
 constexpr size_t kReadBytes = size_t{1} << 30;  // larger than any cache
 constexpr int kReadPasses = 3;
 
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 void pin_to_core(int core) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -31,23 +27,26 @@ void pin_to_core(int core) {
   pthread_setaffinity_np(pthread_self(), sizeof set, &set);  // without the right to pin, it runs where it may
 }
 
-/// Runs `work(thread)` on pinned threads that begin together; the wall-clock seconds until the last has ended.
+/// Runs `work(thread)` on pinned threads that begin together; seconds from the first one's begin to the last one's end.
 template <typename Work>
 double run_on_cores(int threads, Work work) {
-  std::barrier start(threads + 1);
+  using Clock = std::chrono::steady_clock;
+  std::barrier start(threads);
+  std::vector<Clock::time_point> begins(static_cast<size_t>(threads)), ends(begins.size());
   std::vector<std::thread> running;
   for (int thread = 0; thread < threads; ++thread) {
     running.emplace_back([&, thread] {
       run_onednn_on_this_thread_only();
       pin_to_core(thread);
       start.arrive_and_wait();
+      begins[static_cast<size_t>(thread)] = Clock::now();
       work(thread);
+      ends[static_cast<size_t>(thread)] = Clock::now();
     });
   }
-  start.arrive_and_wait();
-  const auto begin = std::chrono::steady_clock::now();
   for (std::thread& thread : running) thread.join();
-  return seconds_since(begin);
+  const auto begin = *std::min_element(begins.begin(), begins.end());
+  return std::chrono::duration<double>(*std::max_element(ends.begin(), ends.end()) - begin).count();
 }
 
 dnnl::memory::data_type dnnl_type(DType dtype) {
