@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes a Qwen3 model folder with random weights: for tests and benchmarks of any shape without a download.
+"""Writes a Hugging Face folder of a Qwen3 embedding model with random weights, for tests and benchmarks.
 
-The weights are drawn so that activations keep their size from layer to layer and different texts give different vectors.
-Needs numpy, and tokenizers unless --tokenizer names a tokenizer.json to copy. The same arguments give the same bytes.
+Needs numpy; safetensors files are written here, and tokenizers is imported only to train a tokenizer. The weights of a
+preset and seed are the same bytes everywhere (numpy's PCG64).
 """
 import argparse
 import json
@@ -12,162 +12,173 @@ import struct
 
 import numpy as np
 
-# hidden, layers, heads, kv heads, head_dim, intermediate, vocabulary rows (0: as many as the tokenizer has), positions
+#           D     L   H   K  d    F     V       positions
 PRESETS = {
-    "tiny": (64, 2, 4, 2, 16, 160, 0, 4096),
-    "wide-q": (48, 3, 6, 1, 24, 96, 0, 512),  # q width 144 != hidden, one K/V head
-    "kv8": (128, 2, 16, 8, 16, 256, 0, 512),
-    "0.6b-shape": (1024, 28, 16, 8, 128, 3072, 151669, 32768),
+    "tiny": (64, 3, 4, 2, 32, 96, 512, 512),
+    "odd": (80, 2, 3, 1, 18, 112, 333, 256),        # nothing a multiple of 16; one K/V head
+    "group8": (64, 2, 8, 1, 16, 96, 256, 256),      # eight query heads for one K/V head
+    "group1": (64, 2, 4, 4, 32, 96, 256, 256),      # no grouping
+    "wide-q": (64, 2, 8, 4, 32, 160, 256, 256),     # H d = 4 D
+    "0.6b": (1024, 28, 16, 8, 128, 3072, 151669, 32768),
 }
-SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-END = "<|endoftext|>"
-TEXT = [
-    "The quick brown fox jumps over the lazy dog. How do I sort a list in Python? It depends on what you want.",
-    "北京是中国的首都。今天天气怎么样？我们去公园散步吧。", "El zorro marrón salta sobre el perro perezoso. Ночь, улица, фонарь.",
-    "def sort_numbers(values):\n    return sorted(values)\n\nfor (int i = 0; i < n; ++i) { sum += a[i]; }",
-]
+TEXT = ["The quick brown fox jumps over the lazy dog.", "Der Wein reift in der kühlen Stille des Kellers.",
+        "向量是一串数字，意思相近的句子靠得近。", "Les vecteurs se comparent par leur angle.",
+        "def add(a, b): return a + b  # 42", "A mill grinds grain into flour; this one grinds text into vectors."]
 
 
-def make_tokenizer(path):
-    """A small byte-level BPE of Qwen's family, trained on TEXT."""
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+def config_of(shape, dtype):
+    D, L, H, K, d, F, V, positions = shape
+    return {"architectures": ["Qwen3ForCausalLM"], "attention_bias": False, "attention_dropout": 0.0,
+            "bos_token_id": V - 1, "eos_token_id": V - 1, "head_dim": d, "hidden_act": "silu", "hidden_size": D,
+            "initializer_range": 0.02, "intermediate_size": F, "max_position_embeddings": positions,
+            "max_window_layers": L, "model_type": "qwen3", "num_attention_heads": H, "num_hidden_layers": L,
+            "num_key_value_heads": K, "rms_norm_eps": 1e-6, "rope_scaling": None, "rope_theta": 1000000,
+            "sliding_window": None, "tie_word_embeddings": True,
+            "torch_dtype": {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}[dtype],
+            "use_cache": True, "use_sliding_window": False, "vocab_size": V}
 
+
+def tensor_shapes(shape, prefix, untied):
+    """(name, shape, scale); scale 0 marks a norm. Products keep the size of what they are given."""
+    D, L, H, K, d, F, V, _ = shape
+    yield f"{prefix}embed_tokens.weight", (V, D), 1.0
+    for l in range(L):
+        at = f"{prefix}layers.{l}."
+        yield at + "input_layernorm.weight", (D,), 0
+        yield at + "self_attn.q_proj.weight", (H * d, D), D ** -0.5
+        yield at + "self_attn.k_proj.weight", (K * d, D), D ** -0.5
+        yield at + "self_attn.v_proj.weight", (K * d, D), D ** -0.5
+        yield at + "self_attn.q_norm.weight", (d,), 0
+        yield at + "self_attn.k_norm.weight", (d,), 0
+        yield at + "self_attn.o_proj.weight", (D, H * d), (H * d) ** -0.5
+        yield at + "post_attention_layernorm.weight", (D,), 0
+        yield at + "mlp.gate_proj.weight", (F, D), D ** -0.5
+        yield at + "mlp.up_proj.weight", (F, D), D ** -0.5
+        yield at + "mlp.down_proj.weight", (D, F), F ** -0.5
+    yield f"{prefix}norm.weight", (D,), 0
+    if untied:
+        yield "lm_head.weight", (V, D), 1.0
+
+
+def stored(values, dtype):
+    if dtype == "f32":
+        return values.tobytes()
+    if dtype == "f16":
+        return values.astype(np.float16).tobytes()
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
+
+
+def random_values(generator, shape, scale):
+    if scale == 0:
+        return (1 + 0.2 * generator.standard_normal(shape, dtype=np.float32)).astype(np.float32)
+    count = int(np.prod(shape))
+    if count < 1 << 16:
+        return generator.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+    # Uniform, from raw bits: a billion weights in seconds. Variance as above.
+    raw = generator.integers(0, 1 << 16, count, dtype=np.uint16).astype(np.float32)
+    return ((raw - 32767.5) * np.float32(scale * 3 ** 0.5 / 32768)).reshape(shape)
+
+
+def write_safetensors(path, tensors, generator, dtype):
+    size = 4 if dtype == "f32" else 2
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape, _ in tensors:
+        end = at + int(np.prod(shape)) * size
+        header[name] = {"dtype": dtype.upper(), "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as out:
+        out.write(struct.pack("<Q", len(text)) + text)
+        for _, shape, scale in tensors:
+            out.write(stored(random_values(generator, shape, scale), dtype))
+    return at
+
+
+def write_tokenizer(folder, source, vocab_size):
+    if source:
+        shutil.copy(source, folder / "tokenizer.json")
+        return
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, decoders, processors, trainers, Regex
+    pattern = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+               r"|\s+(?!\S)|\s+")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(SPLIT), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+        pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=[END], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-    tokenizer.train_from_iterator(TEXT, trainer)
-    end = tokenizer.token_to_id(END)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, end)])
-    tokenizer.save(str(path))
-    return tokenizer.get_vocab_size(), end
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=max(vocab_size - 1, 256), initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(TEXT * 20, trainer)
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    eos = tokenizer.token_to_id("<|endoftext|>")
+    if eos < vocab_size:
+        tokenizer.post_processor = processors.Sequence([
+            processors.ByteLevel(trim_offsets=False),
+            processors.TemplateProcessing(single="$A <|endoftext|>", pair="$A $B <|endoftext|>",
+                                          special_tokens=[("<|endoftext|>", eos)])])
+        tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def encode(values, dtype):
-    if dtype == "f32":
-        return values.astype("<f4").tobytes()
-    if dtype == "f16":
-        return values.astype("<f2").tobytes()
-    bits = values.astype("<f4").view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2").tobytes()
+def write_sentence_transformers(folder):
+    modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling"), ("2", "2_Normalize", "Normalize")]
+    (folder / "modules.json").write_text(json.dumps([
+        {"idx": i, "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for i, (name, path, kind) in enumerate(modules)], indent=2))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    modes = ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"]
+    pooling = {f"pooling_mode_{mode}": mode == "lasttoken" for mode in modes}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=2))
+    task = "Given a web search query, retrieve relevant passages that answer the query"
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({
+        "prompts": {"query": f"Instruct: {task}\nQuery:", "document": ""}, "default_prompt_name": None,
+        "similarity_fn_name": "cosine"}, indent=2))
 
 
-def tensors(shape, tied, prefix, random):
-    """(name, shape, values) in file order, one at a time: a 0.6B model must not stand in memory twice."""
-    D, L, H, K, d, F, V, _ = shape
-
-    def normal(name, rows, cols, scale):
-        values = random.standard_normal((rows, cols), dtype=np.float32)
-        values *= scale
-        return prefix + name, (rows, cols), values
-
-    def norm(name, size):
-        return prefix + name, (size,), (1 + 0.1 * random.standard_normal(size, dtype=np.float32))
-
-    yield normal("embed_tokens.weight", V, D, 1.0)
-    for layer in range(L):
-        at = f"layers.{layer}."
-        yield norm(at + "input_layernorm.weight", D)
-        yield normal(at + "mlp.down_proj.weight", D, F, 1 / F**0.5)
-        yield normal(at + "mlp.gate_proj.weight", F, D, 1 / D**0.5)
-        yield normal(at + "mlp.up_proj.weight", F, D, 1 / D**0.5)
-        yield norm(at + "post_attention_layernorm.weight", D)
-        yield norm(at + "self_attn.k_norm.weight", d)
-        yield normal(at + "self_attn.k_proj.weight", K * d, D, 1 / D**0.5)
-        yield normal(at + "self_attn.o_proj.weight", D, H * d, 1 / (H * d) ** 0.5)
-        yield norm(at + "self_attn.q_norm.weight", d)
-        yield normal(at + "self_attn.q_proj.weight", H * d, D, 1 / D**0.5)
-        yield normal(at + "self_attn.v_proj.weight", K * d, D, 1 / D**0.5)
-    yield norm("norm.weight", D)
-    if not tied:
-        yield "lm_head.weight", (V, D), random.standard_normal((V, D), dtype=np.float32)
-
-
-def write_safetensors(path, items, dtype):
-    """Names and shapes first (cheap to know), then the values as they are drawn."""
-    sizes = {"f32": 4, "f16": 2, "bf16": 2}
-    names = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
-    body = path.with_suffix(".part")
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    with body.open("wb") as file:
-        for name, shape, values in items:
-            end = offset + int(np.prod(shape)) * sizes[dtype]
-            header[name] = {"dtype": names[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-            file.write(encode(values, dtype))
-            offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file, body.open("rb") as values:
-        file.write(struct.pack("<Q", len(text)) + text)
-        shutil.copyfileobj(values, file, 1 << 24)
-    body.unlink()
-    return {name for name in header if name != "__metadata__"}, offset
-
-
-def write_weights(folder, items, dtype, shards):
+def make_model(folder, preset="tiny", dtype="f32", seed=1, shards=1, untied=False, prefix="", layers=0):
+    """Config and weights into `folder`, without a tokenizer."""
+    shape = PRESETS[preset]
+    if layers:
+        shape = (shape[0], layers, *shape[2:])
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = config_of(shape, dtype)
+    config["tie_word_embeddings"] = not untied
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+    generator = np.random.Generator(np.random.PCG64(seed))
+    tensors = list(tensor_shapes(shape, prefix, untied))
     if shards == 1:
-        write_safetensors(folder / "model.safetensors", items, dtype)
-        return
-    items = list(items)
-    weight_map, total = {}, 0
-    for number in range(shards):
-        name = f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
-        written, size = write_safetensors(folder / name, items[number::shards], dtype)
-        weight_map.update(dict.fromkeys(written, name))
-        total += size
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}))
-
-
-def write_json(path, value):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_safetensors(folder / "model.safetensors", tensors, generator, dtype)
+    else:
+        weight_map, total = {}, 0
+        for s in range(shards):
+            part = tensors[s * len(tensors) // shards:(s + 1) * len(tensors) // shards]
+            name = f"model-{s + 1:05}-of-{shards:05}.safetensors"
+            total += write_safetensors(folder / name, part, generator, dtype)
+            weight_map |= {tensor: name for tensor, _, _ in part}
+        (folder / "model.safetensors.index.json").write_text(
+            json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2))
+    write_sentence_transformers(folder)
+    return shape
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--dtype", choices=["f32", "bf16", "f16"], default="bf16")
-    parser.add_argument("--shards", type=int, default=1)
-    parser.add_argument("--untied", action="store_true", help="add an lm_head of its own")
-    parser.add_argument("--prefix", default="", help='"model." writes names as fine-tunes have them')
-    parser.add_argument("--tokenizer", type=pathlib.Path, help="a tokenizer.json to copy")
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    folder = options.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    if options.tokenizer:
-        shutil.copyfile(options.tokenizer, folder / "tokenizer.json")
-        tokenizer = json.loads(options.tokenizer.read_text(encoding="utf-8"))
-        ids = {t["content"]: t["id"] for t in tokenizer["added_tokens"]}
-        vocab, end = max([*tokenizer["model"]["vocab"].values(), *ids.values()]) + 1, ids[END]
-    else:
-        vocab, end = make_tokenizer(folder / "tokenizer.json")
-    shape = list(PRESETS[options.preset])
-    shape[6] = shape[6] or vocab
-    D, L, H, K, d, F, V, positions = shape
-    write_json(folder / "config.json", {
-        "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_act": "silu", "attention_bias": False, "rope_scaling": None,
-        "use_sliding_window": False, "sliding_window": None, "rms_norm_eps": 1e-6, "rope_theta": 1000000, "tie_word_embeddings": not options.untied,
-        "hidden_size": D, "num_hidden_layers": L, "num_attention_heads": H, "num_key_value_heads": K, "head_dim": d, "intermediate_size": F,
-        "vocab_size": V, "max_position_embeddings": positions, "eos_token_id": end, "torch_dtype": {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}[options.dtype],
-    })
-    write_json(folder / "modules.json", [
-        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
-        {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
-    ])
-    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": D, "pooling_mode_lasttoken": True, "include_prompt": True})
-    write_json(folder / "config_sentence_transformers.json", {
-        "prompts": {"query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:", "document": ""},
-        "default_prompt_name": None, "similarity_fn_name": "cosine",
-    })
-    random = np.random.Generator(np.random.PCG64(options.seed))
-    write_weights(folder, tensors(shape, not options.untied, options.prefix, random), options.dtype, options.shards)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=0, help="instead of the preset's")
+    parser.add_argument("--untied", action="store_true", help="write an lm_head of its own")
+    parser.add_argument("--prefix", default="", help='of the tensor names: "" or "model."')
+    parser.add_argument("--tokenizer", help="a tokenizer.json to copy instead of training one")
+    args = parser.parse_args()
+    shape = make_model(args.folder, args.preset, args.dtype, args.seed, args.shards, args.untied, args.prefix,
+                       args.layers)
+    write_tokenizer(args.folder, args.tokenizer, shape[6])
 
 
 if __name__ == "__main__":

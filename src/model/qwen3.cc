@@ -82,8 +82,8 @@ Matrix Qwen3::forward(std::span<const int32_t> ids, std::span<const SequenceStep
     const Qwen3Layer& layer = weights_.layers[l];
     const bool final = l + 1 == config_.layers;
     const float* cos_sin = static_cast<const float*>(cos_sin_.data());
-    const HeadNormRope q_rope{layer.q_norm.data(), eps, cos_sin};
-    const HeadNormRope k_rope{layer.k_norm.data(), eps, cos_sin};
+    const HeadNormRope q_rope{config_.head_dim, layer.q_norm.data(), eps, cos_sin};
+    const HeadNormRope k_rope{config_.head_dim, layer.k_norm.data(), eps, cos_sin};
 
     ops_.rms_norm(hidden, layer.attention_norm.data(), eps, normed);  // [T, D]
     ops_.linear(normed, *layer.kv, kv);                               // [T, 2 K d]

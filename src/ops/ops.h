@@ -72,6 +72,7 @@ struct SequenceRows {
 
 /// RMSNorm of each head, then rotary embedding (half-split pairs, as Qwen3).
 struct HeadNormRope {
+  int64_t head_dim = 0;                // d
   const float* norm_weight = nullptr;  // [d]
   float eps = 0;
   const float* cos_sin = nullptr;  // [positions, d]: d/2 cosines, then d/2 sines

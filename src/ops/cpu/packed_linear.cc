@@ -1,0 +1,134 @@
+#include "ops/cpu/packed_linear.h"
+
+#include <cstring>
+
+#include "base/check.h"
+
+namespace quern {
+namespace {
+
+using dnnl::memory;
+
+memory::data_type onednn_type(DType dtype) {
+  return dtype == DType::kF32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
+DType out_dtype(ProductKind kind, DType compute) { return kind == ProductKind::kStore ? compute : DType::kF32; }
+
+float stored_value(const ConstMatrix& m, int64_t index) {
+  if (m.dtype == DType::kF32) return static_cast<const float*>(m.data)[index];
+  const uint16_t bits = static_cast<const uint16_t*>(m.data)[index];
+  return m.dtype == DType::kBf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+}
+
+/// Row `row` of the stacked parts, as the compute dtype.
+void copy_row(std::span<const ConstMatrix> parts, int64_t row, DType compute, char* out) {
+  size_t part = 0;
+  while (row >= parts[part].rows) row -= parts[part++].rows;
+  const ConstMatrix& m = parts[part];
+  const size_t bytes = dtype_bytes(compute);
+  if (m.dtype == compute) {
+    std::memcpy(out, static_cast<const char*>(m.data) + row * m.cols * bytes, m.cols * bytes);
+    return;
+  }
+  for (int64_t i = 0; i < m.cols; ++i) {
+    const float value = stored_value(m, row * m.cols + i);
+    if (compute == DType::kF32) {
+      reinterpret_cast<float*>(out)[i] = value;
+    } else {
+      reinterpret_cast<bf16*>(out)[i] = f32_to_bf16(value);
+    }
+  }
+}
+
+}  // namespace
+
+size_t PackedLinear::bytes() const {
+  size_t total = 0;
+  for (const memory& slice : slices_) total += slice.get_desc().get_size();
+  return total;
+}
+
+ProductEngine::ProductEngine() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+
+bool ProductEngine::has_bf16() const {
+  // Compared through what each level includes: AVX512_CORE emulates bf16, everything above has it.
+  const auto isa = dnnl::get_effective_cpu_isa();
+  return isa >= dnnl::cpu_isa::avx512_core && isa != dnnl::cpu_isa::avx2_vnni;
+}
+bool ProductEngine::has_native_bf16() const {
+  const auto isa = dnnl::get_effective_cpu_isa();
+  return isa >= dnnl::cpu_isa::avx512_core_bf16 && isa != dnnl::cpu_isa::avx2_vnni;
+}
+
+std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> parts, DType compute) {
+  auto packed = std::make_unique<PackedLinear>();
+  packed->dtype_ = compute;
+  packed->in_cols = parts[0].cols;
+  for (const ConstMatrix& part : parts) packed->out_cols += part.rows;
+  const int64_t slices = (packed->out_cols + kSliceCols - 1) / kSliceCols;
+  const int64_t row_bytes = packed->in_cols * static_cast<int64_t>(dtype_bytes(compute));
+  std::vector<char> rows(kSliceCols * row_bytes);
+  for (int64_t s = 0; s < slices; ++s) {
+    const int64_t cols = packed->slice_cols(s);
+    for (int64_t i = 0; i < cols; ++i) copy_row(parts, s * kSliceCols + i, compute, rows.data() + i * row_bytes);
+    const auto type = onednn_type(compute);
+    const memory plain({{packed->in_cols, cols}, type, memory::format_tag::ba}, engine_, rows.data());
+    // The layout that a full tile likes; it serves every row count.
+    const memory::desc x({kTileRows, packed->in_cols}, type, memory::format_tag::ab);
+    const memory::desc any({packed->in_cols, cols}, type, memory::format_tag::any);
+    const memory::desc y({kTileRows, cols}, type, memory::format_tag::ab);
+    const dnnl::matmul::primitive_desc wanted(dnnl::matmul::desc(x, any, y), engine_);
+    memory slice(wanted.weights_desc(), engine_);
+    dnnl::reorder(plain, slice).execute(stream_, const_cast<memory&>(plain), slice);
+    stream_.wait();
+    packed->slices_.push_back(std::move(slice));
+  }
+  return packed;
+}
+
+void ProductEngine::prepare(const PackedLinear& weight, int64_t rows, ProductKind kind, int64_t out_stride) {
+  for (const int64_t slice : {int64_t{0}, weight.slices() - 1}) {
+    const Key key{weight.in_cols, weight.slice_cols(slice), out_stride, kind, weight.dtype_};
+    auto& by_rows = primitives_[key];
+    const auto need = [&](int64_t m) {
+      if (!by_rows[m]) by_rows[m] = make(m, key, weight.slices_[slice].get_desc());
+    };
+    for (int64_t left = rows % kTaskRows; left > 0; left -= tile_rows(left)) need(tile_rows(left));
+    if (rows >= kTaskRows) need(kTileRows);
+  }
+}
+
+dnnl::matmul ProductEngine::make(int64_t rows, const Key& key, const memory::desc& weights) const {
+  const auto& [in_cols, cols, out_stride, kind, dtype] = key;
+  dnnl::primitive_attr attributes;
+  // The caller's scratchpad: the library's own would be shared by the threads that run this primitive.
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (kind == ProductKind::kAdd) {
+    dnnl::post_ops add;
+    add.append_sum(1.0f);
+    attributes.set_post_ops(add);
+  }
+  const memory::desc x({rows, in_cols}, onednn_type(dtype), memory::format_tag::ab);
+  const memory::desc y({rows, cols}, onednn_type(out_dtype(kind, dtype)), memory::dims{out_stride, 1});
+  return dnnl::matmul(dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weights, y), attributes, engine_));
+}
+
+void ProductEngine::multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, void* out,
+                             int64_t out_stride, ProductKind kind, ThreadState& state) const {
+  const auto found = primitives_.find({weight.in_cols, weight.slice_cols(slice), out_stride, kind, weight.dtype_});
+  QUERN_CHECK(found != primitives_.end() && found->second[rows], "a product that was not prepared");
+  const dnnl::matmul& primitive = found->second[rows];
+  const auto shape = [&](int query) {
+    return memory::desc(*dnnl_primitive_desc_query_md(primitive.get_primitive_desc(), dnnl_query_exec_arg_md, query));
+  };
+  const memory::desc scratchpad = shape(DNNL_ARG_SCRATCHPAD);
+  if (state.scratchpad.size() < scratchpad.get_size() + 64) state.scratchpad.resize(scratchpad.get_size() + 64);
+  char* aligned = state.scratchpad.data() + (64 - reinterpret_cast<uintptr_t>(state.scratchpad.data()) % 64) % 64;
+  dnnl::stream stream = stream_;
+  primitive.execute(stream, {{DNNL_ARG_SRC, memory(shape(DNNL_ARG_SRC), engine_, const_cast<void*>(x))},
+                             {DNNL_ARG_WEIGHTS, weight.slices_[slice]},
+                             {DNNL_ARG_DST, memory(shape(DNNL_ARG_DST), engine_, out)},
+                             {DNNL_ARG_SCRATCHPAD, memory(scratchpad, engine_, aligned)}});
+}
+
+}  // namespace quern

@@ -1,0 +1,78 @@
+// PackedLinear and ProductEngine: matrix products by oneDNN, one slice of columns and one tile of rows at a time.
+//
+// Why not one oneDNN call for the whole product: its threads would split the work by their number. Here a product is cut
+// into slices of kSliceCols columns, packed apart, and tiles of rows from a fixed set of sizes; each piece runs oneDNN on
+// one thread. Measured (oneDNN 2.6.3, brgemm, AVX512-BF16 and AVX512 f32, K 64..4096, rows 1..256): a row's bits do not
+// depend on the number of rows in the call, and a tile of 64 rows runs at the speed of any larger one. So rows are
+// independent of the batch by construction, and the primitives are bounded: 19 row counts for each product shape.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <dnnl.hpp>
+#include <map>
+#include <memory>
+#include <span>
+#include <tuple>
+#include <vector>
+
+#include "ops/ops.h"
+
+namespace quern {
+
+constexpr int64_t kSliceCols = 128;  // of a weight: one slice of any model here stays in a core's L2
+constexpr int64_t kTileRows = 64;
+constexpr int64_t kTaskRows = 256;  // rows that one task takes past its slice
+
+/// The next tile of `rows_left` rows: 64, 48, 32, 16, or what is below 16.
+constexpr int64_t tile_rows(int64_t rows_left) {
+  return rows_left < 16 ? rows_left : std::min(rows_left / 16 * 16, kTileRows);
+}
+
+enum class ProductKind {
+  kStore,    // out E = x W^T
+  kAdd,      // out f32 += x W^T
+  kScratch,  // out f32 = x W^T
+};
+
+class PackedLinear : public LinearWeight {
+ public:
+  size_t bytes() const override;
+  int64_t slices() const { return static_cast<int64_t>(slices_.size()); }
+  int64_t slice_cols(int64_t slice) const { return std::min(kSliceCols, out_cols - slice * kSliceCols); }
+
+ private:
+  friend class ProductEngine;
+  DType dtype_ = DType::kF32;
+  std::vector<dnnl::memory> slices_;
+};
+
+/// What one thread needs to run primitives.
+struct ThreadState {
+  std::vector<char> scratchpad;
+};
+
+class ProductEngine {
+ public:
+  ProductEngine();
+  bool has_bf16() const;
+  /// bf16 products by AVX512-BF16 or AMX, not emulated.
+  bool has_native_bf16() const;
+
+  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType compute);
+  /// Makes the primitives that a product of `rows` rows needs. Not at the same time as multiply().
+  void prepare(const PackedLinear& weight, int64_t rows, ProductKind kind, int64_t out_stride);
+  /// One slice times one tile; `rows` comes from tile_rows(). Any thread, after prepare().
+  void multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, void* out, int64_t out_stride,
+                ProductKind kind, ThreadState& state) const;
+
+ private:
+  using Key = std::tuple<int64_t, int64_t, int64_t, ProductKind, DType>;  // C, slice columns, out stride
+  dnnl::matmul make(int64_t rows, const Key& key, const dnnl::memory::desc& weights) const;
+
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  std::map<Key, std::array<dnnl::matmul, kTileRows + 1>> primitives_;
+};
+
+}  // namespace quern
