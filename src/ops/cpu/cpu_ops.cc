@@ -72,20 +72,32 @@ class CpuOps : public Ops {
     run_onednn_on_this_thread_only();
     const PackedLinear& g = packed(gate);
     const PackedLinear& u = packed(up);
-    engine_.prepare(g, x.rows, ProductKind::kScratch, kSliceCols);
+    engine_.prepare(g, x.rows, ProductKind::kScratch, 0);
+    engine_.prepare(g, 2, ProductKind::kScratch, 0);
     const int64_t blocks = (x.rows + kTaskRows - 1) / kTaskRows;
     pool_.run(g.slices() * blocks, [&](int64_t index, int thread) {
       const int64_t slice = index / blocks;
       const int64_t end = std::min(x.rows, (index % blocks + 1) * kTaskRows);
-      float* gates = scratch(thread, 2 * kTileRows * kSliceCols);
+      float* gates = scratch(thread, 2 * kTileRows * kSliceCols + 2 * x.cols);
       float* ups = gates + kTileRows * kSliceCols;
       for (int64_t row = index % blocks * kTaskRows; row < end;) {
         const int64_t rows = tile_rows(end - row);
-        engine_.multiply(g, slice, rows, row_at(x, row), gates, kSliceCols, ProductKind::kScratch, thread_state(thread));
-        engine_.multiply(u, slice, rows, row_at(x, row), ups, kSliceCols, ProductKind::kScratch, thread_state(thread));
+        const int64_t cols = g.slice_cols(slice);
+        const char* from = row_at(x, row);
+        int64_t run_rows = rows;
+        if (rows == 1) {  // oneDNN sums a lone f32 row in another order here (measured), so it runs twice
+          char* twice = reinterpret_cast<char*>(ups + kTileRows * kSliceCols);
+          const int64_t row_bytes = x.cols * static_cast<int64_t>(dtype_bytes(x.dtype));
+          std::memcpy(twice, from, row_bytes);
+          std::memcpy(twice + row_bytes, from, row_bytes);
+          from = twice;
+          run_rows = 2;
+        }
+        engine_.multiply(g, slice, run_rows, from, gates, 0, ProductKind::kScratch, thread_state(thread));
+        engine_.multiply(u, slice, run_rows, from, ups, 0, ProductKind::kScratch, thread_state(thread));
         for (int64_t r = 0; r < rows; ++r) {
           char* to = row_at(out, row + r) + slice * kSliceCols * static_cast<int64_t>(dtype_bytes(out.dtype));
-          kernels_.swiglu(gates + r * kSliceCols, ups + r * kSliceCols, g.slice_cols(slice), to, out.dtype);
+          kernels_.swiglu(gates + r * cols, ups + r * cols, cols, to, out.dtype);
         }
         row += rows;
       }

@@ -32,7 +32,7 @@ constexpr int64_t tile_rows(int64_t rows_left) {
 enum class ProductKind {
   kStore,    // out E = x W^T
   kAdd,      // out f32 += x W^T
-  kScratch,  // out f32 = x W^T
+  kScratch,  // out f32 = x W^T, dense: the out stride is 0, for the slice's own width
 };
 
 class PackedLinear : public LinearWeight {
