@@ -197,14 +197,29 @@ class CpuOps : public Ops {
   void product(Matrix x, const PackedLinear& weight, Matrix out, ProductKind kind) {
     run_onednn_on_this_thread_only();
     engine_.prepare(weight, x.rows, kind, out.cols);
+    engine_.prepare(weight, 2, kind, out.cols);
     const int64_t blocks = (x.rows + kTaskRows - 1) / kTaskRows;
     pool_.run(weight.slices() * blocks, [&](int64_t index, int thread) {
       const int64_t slice = index / blocks;
       const int64_t end = std::min(x.rows, (index % blocks + 1) * kTaskRows);
       for (int64_t row = index % blocks * kTaskRows; row < end;) {
         const int64_t rows = tile_rows(end - row);
-        char* to = row_at(out, row) + slice * kSliceCols * static_cast<int64_t>(dtype_bytes(out.dtype));
-        engine_.multiply(weight, slice, rows, row_at(x, row), to, out.cols, kind, thread_state(thread));
+        const int64_t out_bytes = static_cast<int64_t>(dtype_bytes(out.dtype));
+        char* to = row_at(out, row) + slice * kSliceCols * out_bytes;
+        if (rows > 1) {
+          engine_.multiply(weight, slice, rows, row_at(x, row), to, out.cols, kind, thread_state(thread));
+        } else {  // as in linear_swiglu: a lone row runs twice
+          const int64_t row_bytes = x.cols * static_cast<int64_t>(dtype_bytes(x.dtype));
+          const int64_t slice_bytes = weight.slice_cols(slice) * out_bytes;
+          char* twice = reinterpret_cast<char*>(scratch(thread, 2 * (x.cols + out.cols)));
+          char* sums = twice + 2 * row_bytes;
+          for (int copy = 0; copy < 2; ++copy) {
+            std::memcpy(twice + copy * row_bytes, row_at(x, row), row_bytes);
+            std::memcpy(sums + copy * out.cols * out_bytes, to, slice_bytes);
+          }
+          engine_.multiply(weight, slice, 2, twice, sums, out.cols, kind, thread_state(thread));
+          std::memcpy(to, sums, slice_bytes);
+        }
         row += rows;
       }
     });

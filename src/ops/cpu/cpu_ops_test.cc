@@ -70,7 +70,7 @@ TEST_P(CpuOpsTest, ProductsEqualTheOracleAndRowsAreIndependent) {
     naive->linear_swiglu(x.matrix, *oracle, *oracle2, want_glu.matrix);
     expect_near(all, want, tolerance());
     expect_near(all_add, want_add, tolerance());
-    expect_near(all_glu, want_glu, 4 * tolerance());
+    expect_near(all_glu, want_glu, 20 * tolerance());  // a product of two such sums
     for (int64_t rows = 1; rows < T; rows += rows < 20 ? 1 : 13) {
       Values few(rows, N, E, 0), few_add(rows, N, DType::kF32, 3), few_glu(rows, N, E, 0);
       const Matrix some{x.matrix.data, E, rows, C};
