@@ -95,8 +95,7 @@ Result<void> read_config_json(const JsonFile& json, ModelConfig& config) {
   constexpr int64_t kMax = 1 << 24;
   double eps = 0;
   for (const auto& done :
-       {refuse_unimplemented(json), read_rope(json, config),
-        json.integer("hidden_size", 1, kMax, config.hidden_size),
+       {refuse_unimplemented(json), read_rope(json, config), json.integer("hidden_size", 1, kMax, config.hidden_size),
         json.integer("num_hidden_layers", 1, 1024, config.layers),
         json.integer("num_attention_heads", 1, 4096, config.heads),
         json.integer("intermediate_size", 1, kMax, config.intermediate_size),

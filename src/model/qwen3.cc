@@ -28,7 +28,11 @@ Buffer rope_table(const ModelConfig& config) {
 }  // namespace
 
 Qwen3::Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, DType dtype, const Limits& limits)
-    : ops_(ops), config_(std::move(config)), weights_(std::move(weights)), dtype_(dtype), limits_(limits),
+    : ops_(ops),
+      config_(std::move(config)),
+      weights_(std::move(weights)),
+      dtype_(dtype),
+      limits_(limits),
       cos_sin_(rope_table(config_)) {
   const size_t T = limits.tokens_max;
   const size_t B = limits.pooled_max;
@@ -88,14 +92,15 @@ Matrix Qwen3::forward(std::span<const int32_t> ids, std::span<const SequenceStep
     ops_.rms_norm(hidden, layer.attention_norm.data(), eps, normed);  // [T, D]
     ops_.linear(normed, *layer.kv, kv);                               // [T, 2 K d]
     ops_.norm_rope_store_kv(kv, all, k_rope, pages(l));
-    // Above this line every token counts: later tokens read its K and V. Below it, the last layer needs the pooled rows.
+    // Above this line every token counts: later tokens read its K and V. Below it, the last layer needs the pooled
+    // rows.
     if (final && B == 0) break;
     if (final) {
       ops_.gather_rows(hidden, last_indices, pooled);         // [B, D]
       ops_.gather_rows(normed, last_indices, pooled_normed);  // [B, D]
     }
-    const Matrix x = final ? pooled : hidden;                  // [M, D], M = T or B
-    const Matrix x_normed = final ? pooled_normed : normed;    // [M, D]
+    const Matrix x = final ? pooled : hidden;                // [M, D], M = T or B
+    const Matrix x_normed = final ? pooled_normed : normed;  // [M, D]
     const std::span<const SequenceRows> rows = final ? last : all;
     const Matrix q = view(q_, dtype_, x.rows, q_cols);      // [M, H d]
     const Matrix mix = view(mix_, dtype_, x.rows, q_cols);  // [M, H d]
@@ -119,14 +124,17 @@ Matrix Qwen3::forward(std::span<const int32_t> ids, std::span<const SequenceStep
 
 size_t Qwen3::activation_bytes() const {
   size_t total = cos_sin_.bytes();
-  for (const Buffer* buffer :
-       {&hidden_, &normed_, &q_, &kv_new_, &mix_, &gated_, &pooled_, &pooled_normed_, &vectors_})
+  for (const Buffer* buffer : {&hidden_, &normed_, &q_, &kv_new_, &mix_, &gated_, &pooled_, &pooled_normed_, &vectors_})
     total += buffer->bytes();
   return total;
 }
 
 KvPages Qwen3::pages(int64_t layer) const {
-  KvPages pages{nullptr, dtype_, limits_.kv_blocks, limits_.block_tokens, static_cast<int32_t>(config_.kv_heads),
+  KvPages pages{nullptr,
+                dtype_,
+                limits_.kv_blocks,
+                limits_.block_tokens,
+                static_cast<int32_t>(config_.kv_heads),
                 static_cast<int32_t>(config_.head_dim)};
   const size_t layer_bytes = pages.block_elements() * limits_.kv_blocks * dtype_bytes(dtype_);
   if (kv_.data() != nullptr) pages.data = static_cast<char*>(kv_.data()) + layer * layer_bytes;

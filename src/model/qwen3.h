@@ -28,8 +28,8 @@ struct SequenceStep {
 class Qwen3 {
  public:
   struct Limits {
-    int64_t tokens_max = 0;   // T of the largest step
-    int64_t pooled_max = 0;   // spans with is_last in one step
+    int64_t tokens_max = 0;  // T of the largest step
+    int64_t pooled_max = 0;  // spans with is_last in one step
     int32_t kv_blocks = 0;
     int32_t block_tokens = 0;
   };
@@ -58,13 +58,13 @@ class Qwen3 {
   Qwen3Weights weights_;
   DType dtype_;
   Limits limits_;
-  Buffer cos_sin_;            // f32 [max positions, d]
-  Buffer kv_;                 // L x KvPages
-  Buffer hidden_, normed_;    // f32 [T, D], E [T, D]
-  Buffer q_, kv_new_, mix_;   // E [T, H d], E [T, 2 K d], E [T, H d]
-  Buffer gated_;              // E [T, F]
+  Buffer cos_sin_;                 // f32 [max positions, d]
+  Buffer kv_;                      // L x KvPages
+  Buffer hidden_, normed_;         // f32 [T, D], E [T, D]
+  Buffer q_, kv_new_, mix_;        // E [T, H d], E [T, 2 K d], E [T, H d]
+  Buffer gated_;                   // E [T, F]
   Buffer pooled_, pooled_normed_;  // f32 [B, D], E [B, D]
-  Buffer vectors_;            // f32 [B, D]
+  Buffer vectors_;                 // f32 [B, D]
 };
 
 }  // namespace quern

@@ -15,12 +15,12 @@
 namespace quern {
 
 struct Qwen3Layer {
-  std::vector<float> attention_norm;  // [D]
-  std::vector<float> q_norm, k_norm;  // [d]
-  std::vector<float> mlp_norm;        // [D]
-  std::unique_ptr<LinearWeight> q;    // [H d, D]
-  std::unique_ptr<LinearWeight> kv;   // [2 K d, D]: keys, then values
-  std::unique_ptr<LinearWeight> o;    // [D, H d]
+  std::vector<float> attention_norm;       // [D]
+  std::vector<float> q_norm, k_norm;       // [d]
+  std::vector<float> mlp_norm;             // [D]
+  std::unique_ptr<LinearWeight> q;         // [H d, D]
+  std::unique_ptr<LinearWeight> kv;        // [2 K d, D]: keys, then values
+  std::unique_ptr<LinearWeight> o;         // [D, H d]
   std::unique_ptr<LinearWeight> gate, up;  // [F, D]
   std::unique_ptr<LinearWeight> down;      // [D, F]
 };

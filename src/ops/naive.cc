@@ -105,8 +105,7 @@ class NaiveOps : public Ops {
 
   void linear_add(Matrix x, const LinearWeight& weight, Matrix residual) override {
     for (int64_t t = 0; t < x.rows; ++t)
-      for (int64_t n = 0; n < residual.cols; ++n)
-        put(residual, t, n, get(residual, t, n) + naive(weight).dot(x, t, n));
+      for (int64_t n = 0; n < residual.cols; ++n) put(residual, t, n, get(residual, t, n) + naive(weight).dot(x, t, n));
   }
 
   void linear_swiglu(Matrix x, const LinearWeight& gate, const LinearWeight& up, Matrix out) override {

@@ -103,7 +103,8 @@ class Ops {
   virtual void linear_swiglu(Matrix x, const LinearWeight& gate, const LinearWeight& up, Matrix out) = 0;
   /// Norms and rotates the heads of q E [T, H d] in place.
   virtual void norm_rope_q(Matrix q, std::span<const SequenceRows> rows, const HeadNormRope& rope) = 0;
-  /// kv E [T, 2 K d] is keys, then values: norms and rotates the keys and writes both into the pages of their positions.
+  /// kv E [T, 2 K d] is keys, then values: norms and rotates the keys and writes both into the pages of their
+  /// positions.
   virtual void norm_rope_store_kv(Matrix kv, std::span<const SequenceRows> rows, const HeadNormRope& rope,
                                   const KvPages& pages) = 0;
   /// Causal attention with grouped heads: row at position p sees positions 0..p of its sequence.

@@ -42,13 +42,15 @@ Result<SafetensorsEntry> parse_entry(std::string name, simdjson::dom::element va
   SafetensorsEntry entry;
   entry.name = std::move(name);
   std::string_view dtype;
-  if (value["dtype"].get(dtype) != simdjson::SUCCESS) return bad(file, where + "expected a string \"dtype\", found none");
+  if (value["dtype"].get(dtype) != simdjson::SUCCESS)
+    return bad(file, where + "expected a string \"dtype\", found none");
   entry.dtype = dtype;
   size_t bytes = stored_element_bytes(dtype);
   if (bytes == 0) return bad(file, where + "expected a safetensors dtype, found \"" + entry.dtype + "\"");
 
   simdjson::dom::array shape;
-  if (value["shape"].get(shape) != simdjson::SUCCESS) return bad(file, where + "expected an array \"shape\", found none");
+  if (value["shape"].get(shape) != simdjson::SUCCESS)
+    return bad(file, where + "expected an array \"shape\", found none");
   for (simdjson::dom::element dim : shape) {
     int64_t size = 0;
     if (dim.get(size) != simdjson::SUCCESS || size < 0)
@@ -77,9 +79,8 @@ Result<SafetensorsEntry> parse_entry(std::string name, simdjson::dom::element va
 }
 
 Result<void> check_overlap(std::vector<SafetensorsEntry>& entries, const std::string& file) {
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const auto& a, const auto& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   for (size_t i = 1; i < entries.size(); ++i) {
     if (entries[i].begin < entries[i - 1].end)
       return bad(file, "tensor \"" + entries[i].name + "\": expected data of its own, found an overlap with \"" +
@@ -113,8 +114,8 @@ Result<std::vector<SafetensorsEntry>> parse_safetensors_header(std::string_view 
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), 8);
   if (header_bytes > kHeaderBytesMax || header_bytes > bytes.size() - 8 || header_bytes > file_bytes - 8)
-    return bad(file, "expected a header within the file's " + std::to_string(file_bytes) + " bytes, found a length of " +
-                         std::to_string(header_bytes));
+    return bad(file, "expected a header within the file's " + std::to_string(file_bytes) +
+                         " bytes, found a length of " + std::to_string(header_bytes));
   simdjson::dom::parser parser;
   simdjson::dom::object header;
   const simdjson::padded_string json(bytes.substr(8, header_bytes));

@@ -1,7 +1,7 @@
 // Safetensors: the tensors of a checkpoint, one file or many shards, mapped into memory.
 //
-// Owns the mappings; a tensor's data points into them. Every offset, shape, dtype and length is checked before a pointer
-// is handed out, so that no header can make a read leave its file. Read-only after open(); any thread may read.
+// Owns the mappings; a tensor's data points into them. Every offset, shape, dtype and length is checked before a
+// pointer is handed out, so that no header can make a read leave its file. Read-only after open(); any thread may read.
 // Format: https://github.com/huggingface/safetensors (u64 header length, JSON header, data).
 #pragma once
 

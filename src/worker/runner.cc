@@ -9,9 +9,9 @@ namespace quern {
 
 Result<std::unique_ptr<LocalRunner>> LocalRunner::create(const std::string& model_dir, const RunnerOptions& options,
                                                          std::unique_ptr<Ops> ops) {
-  QUERN_CHECK(options.batch_tokens_max > 0 && options.batch_spans_max > 0 && options.kv_blocks > 0 &&
-                  options.block_tokens > 0,
-              "runner limits must be positive");
+  QUERN_CHECK(
+      options.batch_tokens_max > 0 && options.batch_spans_max > 0 && options.kv_blocks > 0 && options.block_tokens > 0,
+      "runner limits must be positive");
   auto config = read_model_config(model_dir);
   if (!config) return config.error();
   auto file = Safetensors::open(model_dir);
@@ -60,7 +60,8 @@ Result<void> LocalRunner::check(const Batch& batch) const {
     next += span.token_count;
     const int64_t end = int64_t{span.position_begin} + span.token_count;
     if (span.position_begin < 0 || end > config().max_position_embeddings)
-      return invalid_argument(where + "positions must lie within 0.." + std::to_string(config().max_position_embeddings));
+      return invalid_argument(where + "positions must lie within 0.." +
+                              std::to_string(config().max_position_embeddings));
     if (span.block_begin < 0 || span.block_count < 0 || int64_t{span.block_begin} + span.block_count > blocks ||
         int64_t{span.block_count} * options_.block_tokens < end)
       return invalid_argument(where + "its page table must lie within block_ids and hold every position");

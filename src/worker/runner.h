@@ -19,7 +19,7 @@
 namespace quern {
 
 struct RunnerOptions {
-  std::optional<DType> dtype;  // compute dtype; none: bf16 for bf16 weights where the CPU multiplies it, else f32
+  std::optional<DType> dtype;       // compute dtype; none: bf16 for bf16 weights where the CPU multiplies it, else f32
   int32_t batch_tokens_max = 2048;  // T of the largest Batch; activations are sized for it
   int32_t batch_spans_max = 2048;   // B of the largest Batch; at most batch_tokens_max matter
   int32_t kv_blocks = 512;

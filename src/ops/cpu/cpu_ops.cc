@@ -144,8 +144,9 @@ class CpuOps : public Ops {
       for (int64_t row = 0; row < sequence.row_count; row += tile_tokens) {
         for (int32_t k = 0; k < pages.heads; ++k) {
           const int64_t offset = int64_t{k} * group * pages.head_dim * static_cast<int64_t>(dtype_bytes(q.dtype));
-          tiles_.push_back({row_at(q, sequence.row_begin + row) + offset, row_at(out, sequence.row_begin + row) + offset,
-                            q.cols, static_cast<int32_t>(std::min(tile_tokens, sequence.row_count - row)), group,
+          tiles_.push_back({row_at(q, sequence.row_begin + row) + offset,
+                            row_at(out, sequence.row_begin + row) + offset, q.cols,
+                            static_cast<int32_t>(std::min(tile_tokens, sequence.row_count - row)), group,
                             sequence.position_begin + row, k, sequence.blocks});
         }
       }

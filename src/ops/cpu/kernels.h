@@ -42,7 +42,8 @@ struct Kernels {
   /// Norms and rotates one head: in E [d] -> out E, elements `out_stride` apart.
   void (*norm_rope)(const void* in, const HeadNormRope& rope, int64_t position, int64_t d, void* out,
                     int64_t out_stride, DType dtype);
-  /// Flash attention (Dao 2022): online softmax over steps of kAttentionPositions positions that begin at multiples of it.
+  /// Flash attention (Dao 2022): online softmax over steps of kAttentionPositions positions that begin at multiples of
+  /// it.
   void (*attention)(const AttentionTile& tile, const KvPages& pages, float* scratch);
 };
 

@@ -109,7 +109,8 @@ dnnl::matmul ProductEngine::make(int64_t rows, const Key& key, const memory::des
     attributes.set_post_ops(add);
   }
   const memory::desc x({rows, in_cols}, onednn_type(dtype), memory::format_tag::ab);
-  const memory::desc y({rows, cols}, onednn_type(out_dtype(kind, dtype)), memory::dims{out_stride == 0 ? cols : out_stride, 1});
+  const memory::desc y({rows, cols}, onednn_type(out_dtype(kind, dtype)),
+                       memory::dims{out_stride == 0 ? cols : out_stride, 1});
   return dnnl::matmul(dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weights, y), attributes, engine_));
 }
 

@@ -1,10 +1,11 @@
 // PackedLinear and ProductEngine: matrix products by oneDNN, one slice of columns and one tile of rows at a time.
 //
-// Why not one oneDNN call for the whole product: its threads would split the work by their number. Here a product is cut
-// into slices of kSliceCols columns, packed apart, and tiles of rows from a fixed set of sizes; each piece runs oneDNN on
-// one thread. Measured (oneDNN 2.6.3, brgemm, AVX512-BF16 and AVX512 f32, K 64..4096, rows 1..256): a row's bits do not
-// depend on the number of rows in the call, and a tile of 64 rows runs at the speed of any larger one. So rows are
-// independent of the batch by construction, and the primitives are bounded: 19 row counts for each product shape.
+// Why not one oneDNN call for the whole product: its threads would split the work by their number. Here a product is
+// cut into slices of kSliceCols columns, packed apart, and tiles of rows from a fixed set of sizes; each piece runs
+// oneDNN on one thread. Measured (oneDNN 2.6.3, brgemm, AVX512-BF16 and AVX512 f32, K 54..4096, rows 2..256): a row's
+// bits do not depend on the number of rows in the call, and a tile of 64 rows runs at the speed of any larger one. So
+// rows are independent of the batch by construction, and the primitives are bounded: 19 row counts for each product
+// shape. A call with one f32 row differed in some shapes, so CpuOps never makes one: it runs a lone row as two.
 #pragma once
 
 #include <algorithm>
