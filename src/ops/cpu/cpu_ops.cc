@@ -29,6 +29,10 @@ char* row_at(const Matrix& m, int64_t row) {
   return static_cast<char*>(m.data) + row * m.cols * static_cast<int64_t>(dtype_bytes(m.dtype));
 }
 
+void* at(const Matrix& m, int64_t row, int64_t col) {
+  return row_at(m, row) + col * static_cast<int64_t>(dtype_bytes(m.dtype));
+}
+
 class CpuOps : public Ops {
  public:
   explicit CpuOps(int threads) : kernels_(select_kernels()), pool_(threads, run_onednn_on_this_thread_only) {
@@ -62,45 +66,28 @@ class CpuOps : public Ops {
   }
 
   void linear(Matrix x, const LinearWeight& weight, Matrix out) override {
-    product(x, packed(weight), out, ProductKind::kStore);
+    each_tile(x, packed(weight), [&](const Tile& tile, int thread) {
+      const float* sums = tile_product(x, packed(weight), tile, 0, thread);
+      for (int64_t r = 0; r < tile.rows; ++r)
+        kernels_.store_row(sums + r * tile.cols, tile.cols, at(out, tile.row + r, tile.col), out.dtype);
+    });
   }
+
   void linear_add(Matrix x, const LinearWeight& weight, Matrix residual) override {
-    product(x, packed(weight), residual, ProductKind::kAdd);
+    each_tile(x, packed(weight), [&](const Tile& tile, int thread) {
+      const float* sums = tile_product(x, packed(weight), tile, 0, thread);
+      for (int64_t r = 0; r < tile.rows; ++r)
+        kernels_.add_row(sums + r * tile.cols, tile.cols, residual.f32() + (tile.row + r) * residual.cols + tile.col);
+    });
   }
 
   void linear_swiglu(Matrix x, const LinearWeight& gate, const LinearWeight& up, Matrix out) override {
-    run_onednn_on_this_thread_only();
-    const PackedLinear& g = packed(gate);
-    const PackedLinear& u = packed(up);
-    engine_.prepare(g, x.rows, ProductKind::kScratch, 0);
-    engine_.prepare(g, 2, ProductKind::kScratch, 0);
-    const int64_t blocks = (x.rows + kTaskRows - 1) / kTaskRows;
-    pool_.run(g.slices() * blocks, [&](int64_t index, int thread) {
-      const int64_t slice = index / blocks;
-      const int64_t end = std::min(x.rows, (index % blocks + 1) * kTaskRows);
-      float* gates = scratch(thread, 2 * kTileRows * kSliceCols + 2 * x.cols);
-      float* ups = gates + kTileRows * kSliceCols;
-      for (int64_t row = index % blocks * kTaskRows; row < end;) {
-        const int64_t rows = tile_rows(end - row);
-        const int64_t cols = g.slice_cols(slice);
-        const char* from = row_at(x, row);
-        int64_t run_rows = rows;
-        if (rows == 1) {  // oneDNN sums a lone f32 row in another order here (measured), so it runs twice
-          char* twice = reinterpret_cast<char*>(ups + kTileRows * kSliceCols);
-          const int64_t row_bytes = x.cols * static_cast<int64_t>(dtype_bytes(x.dtype));
-          std::memcpy(twice, from, row_bytes);
-          std::memcpy(twice + row_bytes, from, row_bytes);
-          from = twice;
-          run_rows = 2;
-        }
-        engine_.multiply(g, slice, run_rows, from, gates, 0, ProductKind::kScratch, thread_state(thread));
-        engine_.multiply(u, slice, run_rows, from, ups, 0, ProductKind::kScratch, thread_state(thread));
-        for (int64_t r = 0; r < rows; ++r) {
-          char* to = row_at(out, row + r) + slice * kSliceCols * static_cast<int64_t>(dtype_bytes(out.dtype));
-          kernels_.swiglu(gates + r * cols, ups + r * cols, cols, to, out.dtype);
-        }
-        row += rows;
-      }
+    each_tile(x, packed(gate), [&](const Tile& tile, int thread) {
+      const float* gates = tile_product(x, packed(gate), tile, 0, thread);
+      const float* ups = tile_product(x, packed(up), tile, 1, thread);
+      for (int64_t r = 0; r < tile.rows; ++r)
+        kernels_.swiglu(gates + r * tile.cols, ups + r * tile.cols, tile.cols, at(out, tile.row + r, tile.col),
+                        out.dtype);
     });
   }
 
@@ -185,7 +172,6 @@ class CpuOps : public Ops {
     if (static_cast<int64_t>(buffer.size()) < floats) buffer.resize(floats);
     return buffer.data();
   }
-  ThreadState& thread_state(int thread) { return scratch_[thread].onednn; }
 
   template <typename F>
   void each_row(int64_t rows, const F& work) {
@@ -195,35 +181,45 @@ class CpuOps : public Ops {
     });
   }
 
-  void product(Matrix x, const PackedLinear& weight, Matrix out, ProductKind kind) {
+  /// The rows and columns of a product that one call of oneDNN makes.
+  struct Tile {
+    int64_t slice, row, rows, col, cols;
+  };
+
+  /// Calls work(tile, thread) for all tiles of x W^T; a slice's tiles follow each other, so that it stays in L2.
+  template <typename F>
+  void each_tile(Matrix x, const PackedLinear& weight, const F& work) {
     run_onednn_on_this_thread_only();
-    engine_.prepare(weight, x.rows, kind, out.cols);
-    engine_.prepare(weight, 2, kind, out.cols);
+    engine_.prepare(weight, x.rows);
     const int64_t blocks = (x.rows + kTaskRows - 1) / kTaskRows;
     pool_.run(weight.slices() * blocks, [&](int64_t index, int thread) {
       const int64_t slice = index / blocks;
       const int64_t end = std::min(x.rows, (index % blocks + 1) * kTaskRows);
       for (int64_t row = index % blocks * kTaskRows; row < end;) {
         const int64_t rows = tile_rows(end - row);
-        const int64_t out_bytes = static_cast<int64_t>(dtype_bytes(out.dtype));
-        char* to = row_at(out, row) + slice * kSliceCols * out_bytes;
-        if (rows > 1) {
-          engine_.multiply(weight, slice, rows, row_at(x, row), to, out.cols, kind, thread_state(thread));
-        } else {  // as in linear_swiglu: a lone row runs twice
-          const int64_t row_bytes = x.cols * static_cast<int64_t>(dtype_bytes(x.dtype));
-          const int64_t slice_bytes = weight.slice_cols(slice) * out_bytes;
-          char* twice = reinterpret_cast<char*>(scratch(thread, 2 * (x.cols + out.cols)));
-          char* sums = twice + 2 * row_bytes;
-          for (int copy = 0; copy < 2; ++copy) {
-            std::memcpy(twice + copy * row_bytes, row_at(x, row), row_bytes);
-            std::memcpy(sums + copy * out.cols * out_bytes, to, slice_bytes);
-          }
-          engine_.multiply(weight, slice, 2, twice, sums, out.cols, kind, thread_state(thread));
-          std::memcpy(to, sums, slice_bytes);
-        }
+        work(Tile{slice, row, rows, slice * kSliceCols, weight.slice_cols(slice)}, thread);
         row += rows;
       }
     });
+  }
+
+  /// f32 [rows, cols] in the thread's scratch; `which` keeps two products apart.
+  const float* tile_product(Matrix x, const PackedLinear& weight, const Tile& tile, int which, int thread) {
+    constexpr int64_t kTile = kTileRows * kSliceCols;
+    float* floats = scratch(thread, 2 * kTile + 2 * x.cols);
+    float* sums = floats + which * kTile;
+    const char* from = row_at(x, tile.row);
+    int64_t rows = tile.rows;
+    if (rows == 1) {  // a lone row may be summed in another order than a row among others (measured): it runs twice
+      char* twice = reinterpret_cast<char*>(floats + 2 * kTile);
+      const int64_t row_bytes = x.cols * static_cast<int64_t>(dtype_bytes(x.dtype));
+      std::memcpy(twice, from, row_bytes);
+      std::memcpy(twice + row_bytes, from, row_bytes);
+      from = twice;
+      rows = 2;
+    }
+    engine_.multiply(weight, tile.slice, rows, from, sums, scratch_[thread].onednn);
+    return sums;
   }
 
   void positions_of(std::span<const SequenceRows> sequences, int64_t rows) {

@@ -36,6 +36,10 @@ struct Kernels {
   std::string_view name;
   /// out E [n] = f32 values of a stored row.
   void (*load_row)(const void* row, DType dtype, int64_t n, float* out);
+  /// out E [n] = x.
+  void (*store_row)(const float* x, int64_t n, void* out, DType dtype);
+  /// out [n] += x.
+  void (*add_row)(const float* x, int64_t n, float* out);
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, void* out, DType dtype);
   /// out E [n] = silu(gate) * up.
   void (*swiglu)(const float* gate, const float* up, int64_t n, void* out, DType dtype);

@@ -12,8 +12,6 @@ using dnnl::memory;
 memory::data_type onednn_type(DType dtype) {
   return dtype == DType::kF32 ? memory::data_type::f32 : memory::data_type::bf16;
 }
-DType out_dtype(ProductKind kind, DType compute) { return kind == ProductKind::kStore ? compute : DType::kF32; }
-
 float stored_value(const ConstMatrix& m, int64_t index) {
   if (m.dtype == DType::kF32) return static_cast<const float*>(m.data)[index];
   const uint16_t bits = static_cast<const uint16_t*>(m.data)[index];
@@ -76,7 +74,7 @@ std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> p
     // The layout that a full tile likes; it serves every row count.
     const memory::desc x({kTileRows, packed->in_cols}, type, memory::format_tag::ab);
     const memory::desc any({packed->in_cols, cols}, type, memory::format_tag::any);
-    const memory::desc y({kTileRows, cols}, type, memory::format_tag::ab);
+    const memory::desc y({kTileRows, cols}, memory::data_type::f32, memory::format_tag::ab);
     const dnnl::matmul::primitive_desc wanted(dnnl::matmul::desc(x, any, y), engine_);
     memory slice(wanted.weights_desc(), engine_);
     dnnl::reorder(plain, slice).execute(stream_, const_cast<memory&>(plain), slice);
@@ -86,37 +84,32 @@ std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> p
   return packed;
 }
 
-void ProductEngine::prepare(const PackedLinear& weight, int64_t rows, ProductKind kind, int64_t out_stride) {
+void ProductEngine::prepare(const PackedLinear& weight, int64_t rows) {
   for (const int64_t slice : {int64_t{0}, weight.slices() - 1}) {
-    const Key key{weight.in_cols, weight.slice_cols(slice), out_stride, kind, weight.dtype_};
+    const Key key{weight.in_cols, weight.slice_cols(slice), weight.dtype_};
     auto& by_rows = primitives_[key];
     const auto need = [&](int64_t m) {
       if (!by_rows[m]) by_rows[m] = make(m, key, weight.slices_[slice].get_desc());
     };
-    for (int64_t left = rows % kTaskRows; left > 0; left -= tile_rows(left)) need(tile_rows(left));
+    for (int64_t left = rows % kTaskRows; left > 0; left -= tile_rows(left))
+      need(std::max<int64_t>(2, tile_rows(left)));
     if (rows >= kTaskRows) need(kTileRows);
   }
 }
 
 dnnl::matmul ProductEngine::make(int64_t rows, const Key& key, const memory::desc& weights) const {
-  const auto& [in_cols, cols, out_stride, kind, dtype] = key;
+  const auto& [in_cols, cols, dtype] = key;
   dnnl::primitive_attr attributes;
   // The caller's scratchpad: the library's own would be shared by the threads that run this primitive.
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (kind == ProductKind::kAdd) {
-    dnnl::post_ops add;
-    add.append_sum(1.0f);
-    attributes.set_post_ops(add);
-  }
   const memory::desc x({rows, in_cols}, onednn_type(dtype), memory::format_tag::ab);
-  const memory::desc y({rows, cols}, onednn_type(out_dtype(kind, dtype)),
-                       memory::dims{out_stride == 0 ? cols : out_stride, 1});
+  const memory::desc y({rows, cols}, memory::data_type::f32, memory::format_tag::ab);
   return dnnl::matmul(dnnl::matmul::primitive_desc(dnnl::matmul::desc(x, weights, y), attributes, engine_));
 }
 
-void ProductEngine::multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, void* out,
-                             int64_t out_stride, ProductKind kind, ThreadState& state) const {
-  const auto found = primitives_.find({weight.in_cols, weight.slice_cols(slice), out_stride, kind, weight.dtype_});
+void ProductEngine::multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, float* out,
+                             ThreadState& state) const {
+  const auto found = primitives_.find({weight.in_cols, weight.slice_cols(slice), weight.dtype_});
   QUERN_CHECK(found != primitives_.end() && found->second[rows], "a product that was not prepared");
   const dnnl::matmul& primitive = found->second[rows];
   const auto shape = [&](int query) {

@@ -4,8 +4,8 @@
 // cut into slices of kSliceCols columns, packed apart, and tiles of rows from a fixed set of sizes; each piece runs
 // oneDNN on one thread. Measured (oneDNN 2.6.3, brgemm, AVX512-BF16 and AVX512 f32, K 54..4096, rows 2..256): a row's
 // bits do not depend on the number of rows in the call, and a tile of 64 rows runs at the speed of any larger one. So
-// rows are independent of the batch by construction, and the primitives are bounded: 19 row counts for each product
-// shape. A call with one f32 row differed in some shapes, so CpuOps never makes one: it runs a lone row as two.
+// rows are independent of the batch by construction, and the primitives are bounded: 19 row counts for each slice
+// shape. A lone f32 row differed in some shapes, so CpuOps runs it as two.
 #pragma once
 
 #include <algorithm>
@@ -29,12 +29,6 @@ constexpr int64_t kTaskRows = 256;  // rows that one task takes past its slice
 constexpr int64_t tile_rows(int64_t rows_left) {
   return rows_left < 16 ? rows_left : std::min(rows_left / 16 * 16, kTileRows);
 }
-
-enum class ProductKind {
-  kStore,    // out E = x W^T
-  kAdd,      // out f32 += x W^T
-  kScratch,  // out f32 = x W^T, dense: the out stride is 0, for the slice's own width
-};
 
 class PackedLinear : public LinearWeight {
  public:
@@ -62,13 +56,14 @@ class ProductEngine {
 
   std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType compute);
   /// Makes the primitives that a product of `rows` rows needs. Not at the same time as multiply().
-  void prepare(const PackedLinear& weight, int64_t rows, ProductKind kind, int64_t out_stride);
-  /// One slice times one tile; `rows` comes from tile_rows(). Any thread, after prepare().
-  void multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, void* out, int64_t out_stride,
-                ProductKind kind, ThreadState& state) const;
+  void prepare(const PackedLinear& weight, int64_t rows);
+  /// out f32 [rows, slice_cols], dense = x E [rows, C] times one slice. Dense, because oneDNN 2.6 falls back to its
+  /// reference loops, a hundred times slower, when the output has a stride. Any thread, after prepare().
+  void multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, float* out,
+                ThreadState& state) const;
 
  private:
-  using Key = std::tuple<int64_t, int64_t, int64_t, ProductKind, DType>;  // C, slice columns, out stride
+  using Key = std::tuple<int64_t, int64_t, DType>;  // C, slice columns
   dnnl::matmul make(int64_t rows, const Key& key, const dnnl::memory::desc& weights) const;
 
   dnnl::engine engine_;
