@@ -54,7 +54,7 @@ def teacher_ids(folder, texts, prefix=PASSAGE):
 def unpack_texts(path):
     raw = open(path, "rb").read()
     size = int.from_bytes(raw[:8], "little")
-    decoder = pyppmd.Ppmd8Decoder(pack.PPMD_ORDER, pack.PPMD_MEMORY)
+    decoder = pyppmd.Ppmd7Decoder(pack.PPMD_ORDER, pack.PPMD_MEMORY)
     data = decoder.decode(raw[8:], size)
     while len(data) < size:
         data += decoder.decode(b"", size - len(data))

@@ -26,10 +26,12 @@ CODE_BYTES_MAX = 800
 
 
 def compress(texts, path):
-    encoder = pyppmd.Ppmd8Encoder(PPMD_ORDER, PPMD_MEMORY)
+    encoder = pyppmd.Ppmd7Encoder(PPMD_ORDER, PPMD_MEMORY)  # variant 8 of the library 1.3.1 wrote parts it cannot read
     data = "\0".join(texts).encode()
+    packed = encoder.encode(data) + encoder.flush()
+    assert pyppmd.Ppmd7Decoder(PPMD_ORDER, PPMD_MEMORY).decode(packed, len(data)) == data
     with open(path, "wb") as f:
-        f.write(len(data).to_bytes(8, "little") + encoder.encode(data) + encoder.flush())
+        f.write(len(data).to_bytes(8, "little") + packed)
 
 
 def row_uses(parts, texts):

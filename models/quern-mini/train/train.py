@@ -23,7 +23,8 @@ from muon import Muon
 RECIPE = {"lr": 2e-3, "muon_lr": 2e-3, "cosine": 1.0, "similarity": 1.0, "temperature": 0.05, "pairs_from": 0.6,
           "pairs_weight": 0.3, "pairs_temperature": 0.05, "teacher_init": True, "muon": True}
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
-STEP_TOKENS = 36864
+STEP_TOKENS = 73728
+WHITEN = 0.3  # what MEASURE_TEACHER=1 chose
 WIDTHS = [32, 64, 128, 256, 384]
 SIMILARITY_ROWS_MAX = 1536
 PROMPTED_SHARE, PROMPTED_TOKENS_MAX = 0.3, 64
@@ -70,7 +71,7 @@ class Corpus:
         raw_query = targets.teacher_vectors(model, prompted_teacher, DEVICE)
         raw_long = targets.teacher_vectors(model, long_teacher, DEVICE)
         log("teacher vectors")
-        self.whiten = self._measure_teacher(folder, model, raw, raw_query, langs, langs[short])
+        self.whiten = WHITEN if not os.environ.get("MEASURE_TEACHER") else self._measure_teacher(folder, model, raw, raw_query, langs, langs[short])
         self.map = targets.Map(raw, langs, self.whiten)
         means_query = self.map.means_of(raw_query, langs[short])
         shared = targets.share_between_translations(self.map(raw, langs), self.pairs)
@@ -165,7 +166,7 @@ def pairs_loss(a, b, ta, tb, temperature):
 def embed_with(student, folder, cache):
     """A function for dev_sets.score: texts -> full-width unit vectors, as the shipped model would give them."""
     def embed(texts, is_query):
-        key = (len(texts), texts[0], is_query)
+        key = (tuple(texts), is_query)
         if key not in cache:
             cache[key] = data.student_ids(folder, texts, data.PROMPT if is_query else "")
         rows, out = cache[key], np.empty((len(texts), student.shape["hidden"]), np.float32)
@@ -253,7 +254,7 @@ def remember(embed):
     known = {}
 
     def remembered(texts, is_query):
-        key = (len(texts), texts[0], texts[-1], is_query)
+        key = (tuple(texts), is_query)
         if key not in known:
             known[key] = embed(texts, is_query)
         return known[key]
