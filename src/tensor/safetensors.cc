@@ -148,7 +148,10 @@ Result<void> Safetensors::map_file(const std::string& path) {
   if (known) {
     const size_t bytes = static_cast<size_t>(status.st_size);
     void* data = mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data != MAP_FAILED) *mapping = {data, bytes};
+    if (data != MAP_FAILED) {
+      mapping->data = data;
+      mapping->bytes = bytes;
+    }
   }
   close(fd);
   if (!known) return bad(path, "expected a safetensors file, found fewer than 8 bytes or no regular file");
