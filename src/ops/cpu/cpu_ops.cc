@@ -196,7 +196,7 @@ class CpuOps : public Ops {
       const int64_t slice = index / blocks;
       const int64_t end = std::min(x.rows, (index % blocks + 1) * kTaskRows);
       for (int64_t row = index % blocks * kTaskRows; row < end;) {
-        const int64_t rows = tile_rows(end - row);
+        const int64_t rows = engine_.tile_rows(end - row);
         work(Tile{slice, row, rows, slice * kSliceCols, weight.slice_cols(slice)}, thread);
         row += rows;
       }
@@ -206,17 +206,16 @@ class CpuOps : public Ops {
   /// f32 [rows, cols] in the thread's scratch; `which` keeps two products apart.
   const float* tile_product(Matrix x, const PackedLinear& weight, const Tile& tile, int which, int thread) {
     constexpr int64_t kTile = kTileRows * kSliceCols;
-    float* floats = scratch(thread, 2 * kTile + 2 * x.cols);
+    const int64_t rows = engine_.padded_rows(tile.rows);
+    float* floats = scratch(thread, 2 * kTile + (rows == tile.rows ? 0 : rows * x.cols));
     float* sums = floats + which * kTile;
     const char* from = row_at(x, tile.row);
-    int64_t rows = tile.rows;
-    if (rows == 1) {  // a lone row may be summed in another order than a row among others (measured): it runs twice
-      char* twice = reinterpret_cast<char*>(floats + 2 * kTile);
+    if (rows != tile.rows) {
+      char* padded = reinterpret_cast<char*>(floats + 2 * kTile);
       const int64_t row_bytes = x.cols * static_cast<int64_t>(dtype_bytes(x.dtype));
-      std::memcpy(twice, from, row_bytes);
-      std::memcpy(twice + row_bytes, from, row_bytes);
-      from = twice;
-      rows = 2;
+      std::memcpy(padded, from, tile.rows * row_bytes);
+      std::memset(padded + tile.rows * row_bytes, 0, (rows - tile.rows) * row_bytes);
+      from = padded;
     }
     engine_.multiply(weight, tile.slice, rows, from, sums, scratch_[thread].onednn);
     return sums;

@@ -46,7 +46,7 @@ size_t PackedLinear::bytes() const {
   return total;
 }
 
-ProductEngine::ProductEngine() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+ProductEngine::ProductEngine() : brgemm_(has_bf16()), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
 
 bool ProductEngine::has_bf16() const {
   // Compared through what each level includes: AVX512_CORE emulates bf16, everything above has it.
@@ -84,6 +84,15 @@ std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> p
   return packed;
 }
 
+int64_t ProductEngine::tile_rows(int64_t rows_left) const {
+  if (!brgemm_) return std::min<int64_t>(rows_left, 60);
+  return rows_left < 16 ? rows_left : std::min(rows_left / 16 * 16, kTileRows);
+}
+
+int64_t ProductEngine::padded_rows(int64_t rows) const {
+  return brgemm_ ? std::max<int64_t>(2, rows) : (rows + 5) / 6 * 6;
+}
+
 void ProductEngine::prepare(const PackedLinear& weight, int64_t rows) {
   for (const int64_t slice : {int64_t{0}, weight.slices() - 1}) {
     const Key key{weight.in_cols, weight.slice_cols(slice), weight.dtype_};
@@ -91,9 +100,9 @@ void ProductEngine::prepare(const PackedLinear& weight, int64_t rows) {
     const auto need = [&](int64_t m) {
       if (!by_rows[m]) by_rows[m] = make(m, key, weight.slices_[slice].get_desc());
     };
-    for (int64_t left = rows % kTaskRows; left > 0; left -= tile_rows(left))
-      need(std::max<int64_t>(2, tile_rows(left)));
-    if (rows >= kTaskRows) need(kTileRows);
+    for (const int64_t task : {std::min(rows, kTaskRows), rows % kTaskRows}) {
+      for (int64_t left = task; left > 0; left -= tile_rows(left)) need(padded_rows(tile_rows(left)));
+    }
   }
 }
 

@@ -4,8 +4,8 @@
 // cut into slices of kSliceCols columns, packed apart, and tiles of rows from a fixed set of sizes; each piece runs
 // oneDNN on one thread. Measured (oneDNN 2.6.3, brgemm, AVX512-BF16 and AVX512 f32, K 54..4096, rows 2..256): a row's
 // bits do not depend on the number of rows in the call, and a tile of 64 rows runs at the speed of any larger one. So
-// rows are independent of the batch by construction, and the primitives are bounded: 19 row counts for each slice
-// shape. A lone f32 row differed in some shapes, so CpuOps runs it as two.
+// rows are independent of the batch by construction, and the primitives are bounded: at most 19 row counts for each
+// slice shape. The exceptions, also measured, are in padded_rows().
 #pragma once
 
 #include <algorithm>
@@ -24,11 +24,6 @@ namespace quern {
 constexpr int64_t kSliceCols = 128;  // of a weight: one slice of any model here stays in a core's L2
 constexpr int64_t kTileRows = 64;
 constexpr int64_t kTaskRows = 256;  // rows that one task takes past its slice
-
-/// The next tile of `rows_left` rows: 64, 48, 32, 16, or what is below 16.
-constexpr int64_t tile_rows(int64_t rows_left) {
-  return rows_left < 16 ? rows_left : std::min(rows_left / 16 * 16, kTileRows);
-}
 
 class PackedLinear : public LinearWeight {
  public:
@@ -55,6 +50,11 @@ class ProductEngine {
   bool has_native_bf16() const;
 
   std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType compute);
+  /// The next tile of `rows_left` rows: by brgemm 64, 48, 32, 16, or what is below 16; by other kernels up to 60.
+  int64_t tile_rows(int64_t rows_left) const;
+  /// The rows that a tile of `rows` must be padded to, so that every row is summed in one order (measured): brgemm may
+  /// sum a lone f32 row in another; the older kernels work on 6 rows at a time and sum the 1 to 3 last ones in another.
+  int64_t padded_rows(int64_t rows) const;
   /// Makes the primitives that a product of `rows` rows needs. Not at the same time as multiply().
   void prepare(const PackedLinear& weight, int64_t rows);
   /// out f32 [rows, slice_cols], dense = x E [rows, C] times one slice. Dense, because oneDNN 2.6 falls back to its
@@ -66,6 +66,7 @@ class ProductEngine {
   using Key = std::tuple<int64_t, int64_t, DType>;  // C, slice columns
   dnnl::matmul make(int64_t rows, const Key& key, const dnnl::memory::desc& weights) const;
 
+  bool brgemm_ = false;  // AVX512 and later
   dnnl::engine engine_;
   dnnl::stream stream_;
   std::map<Key, std::array<dnnl::matmul, kTileRows + 1>> primitives_;
