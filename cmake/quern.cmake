@@ -53,7 +53,8 @@ function(quern_library folder)
     target_link_libraries(${library}_test PRIVATE ${library} GTest::gtest GTest::gtest_main GTest::gmock)
     target_compile_definitions(${library}_test PRIVATE QUERN_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     quern_target_options(${library}_test)
-    gtest_discover_tests(${library}_test DISCOVERY_TIMEOUT 60)
+    # A test that hangs is a failure with a name, not a run that never ends.
+    gtest_discover_tests(${library}_test DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
   endif()
 
   foreach(file ${all})

@@ -280,5 +280,33 @@ TEST(HttpServer, ReaderThatNeverReadsIsCut) {
   EXPECT_TRUE(becomes_true([&] { return server.counters().connections_open == 0; }));
 }
 
+// Two clients, so that one is on the second io thread, which is busy past a tick when stop() cuts it: the tick that is
+// due by then must not set the next one.
+TEST(HttpServer, StopEndsALoopWhoseTickIsDue) {
+  HttpServerConfig config;
+  config.http_threads = 2;
+  config.drain_timeout_ms = 0;
+  std::atomic<int> busy{0};
+  auto server = std::make_unique<HttpServer>(config, [&](HttpRequest request, Responder responder) {
+    if (request.path() == "/slow" && ++busy == 2) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    responder.send(text_response("done"));
+  });
+  ASSERT_TRUE(server->start().ok());
+  Client first(server->port());
+  Client second(server->port());
+  first.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+  ASSERT_TRUE(becomes_true([&] { return busy == 1; }));
+  second.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+  ASSERT_TRUE(becomes_true([&] { return busy == 2; }));
+  std::promise<void> stopped;
+  std::thread stopper([&] {
+    server->stop();
+    stopped.set_value();
+  });
+  const bool ended = stopped.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+  if (!ended) std::abort();  // the thread cannot be joined: nothing else ends this test
+  stopper.join();
+}
+
 }  // namespace
 }  // namespace quern

@@ -13,7 +13,7 @@ namespace asio = boost::asio;
 
 namespace {
 
-// Timeouts are seconds; looking four times a second costs nothing and spares a timer per connection.
+// Timeouts are seconds; looking twenty times a second costs nothing and spares a timer per connection.
 constexpr auto kTick = std::chrono::milliseconds(50);
 
 std::string http_date() {
@@ -48,6 +48,7 @@ void IoThread::run() {
 }
 
 void IoThread::tick() {
+  if (cut_) return;  // cancelling the timer does not stop a tick that was already due; setting it again would never end
   date_ = http_date();
   const int64_t now = now_us();
   std::vector<std::shared_ptr<Connection>> all;  // a tick may close, and so remove, any of them
@@ -66,7 +67,7 @@ void IoThread::adopt(asio::ip::tcp::socket socket, bool refuse) {
   auto connection = std::make_shared<Connection>(*this, std::move(socket), refuse);
   asio::post(io_context_, [this, connection] {
     connections_.emplace(connection.get(), connection);
-    connection->start();
+    cut_ ? connection->close() : connection->start();
   });
 }
 
@@ -85,6 +86,7 @@ void IoThread::drain() {
 
 void IoThread::cut() {
   asio::post(io_context_, [this] {
+    cut_ = true;
     std::vector<std::shared_ptr<Connection>> all;
     for (const auto& [key, connection] : connections_) all.push_back(connection);
     for (const auto& connection : all) connection->close();

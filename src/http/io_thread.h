@@ -62,6 +62,7 @@ class IoThread {
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections_;
   std::atomic<int64_t> connections_count_{0};  // adopted and not yet closed, the ones on their way to us included
   bool draining_ = false;
+  bool cut_ = false;
   int64_t drain_started_us_ = 0;
   std::string date_;
   std::thread thread_;
