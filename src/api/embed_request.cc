@@ -244,7 +244,8 @@ class EmbedRequestParser {
     for (const dom::element item : array) {
       const auto id = as_integer(item);
       if (!id || *id < 0 || *id >= config_.vocab_tokens) {
-        const std::string where = name + "[" + std::to_string(ids.size()) + "]";
+        std::string where = name;
+        where.append("[").append(std::to_string(ids.size())).append("]");
         const std::string wanted = "a token id from 0 to " + std::to_string(config_.vocab_tokens - 1);
         if (!id) return wrong_type(where, wanted, item);
         return invalid_argument("'" + where + "' must be " + wanted + ", not " + std::to_string(*id) + ".", where);

@@ -34,7 +34,7 @@ Result<std::vector<uint64_t>> Engine::submit(std::vector<Job> jobs) {
   for (Job& job : jobs) {
     job.id = next_job_id_++;
     ids.push_back(job.id);
-    const auto it = pending_.emplace(job.id, Pending{std::move(job), JobTiming{now, 0, 0}}).first;
+    const auto it = pending_.emplace(ids.back(), Pending{std::move(job), JobTiming{now, 0, 0}}).first;
     wanted.push_back({it->first, &it->second.job.token_ids, it->second.job.deadline_us, it->second.job.priority});
   }
   if (auto admitted = scheduler_.admit(wanted, now); !admitted) {

@@ -45,6 +45,7 @@ class Loader {
   };
   std::unique_ptr<LinearWeight> linear(const std::vector<Part>& names, int64_t cols) {
     std::vector<ConstMatrix> parts;
+    parts.reserve(names.size());
     for (const Part& part : names) parts.push_back(matrix(part.name, part.rows, cols));
     if (error_) return nullptr;
     auto packed = ops_.pack(parts, compute_);

@@ -182,7 +182,7 @@ Result<Safetensors> Safetensors::open(const std::string& model_dir) {
     names = std::move(*shards);
   }
   for (const std::string& name : names) {
-    if (auto mapped = file.map_file(model_dir + "/" + name); !mapped) return mapped.error();
+    if (auto mapped = file.map_file((std::filesystem::path(model_dir) / name).string()); !mapped) return mapped.error();
   }
   return file;
 }
@@ -194,10 +194,12 @@ const Tensor* Safetensors::find(const std::string& name) const {
 
 void Safetensors::drop_pages(const Tensor& tensor) {
   // Whole pages only: the neighbours' bytes may share the first and the last one.
-  const uintptr_t page = 4096;
-  const uintptr_t begin = (reinterpret_cast<uintptr_t>(tensor.data) + page - 1) / page * page;
-  const uintptr_t end = (reinterpret_cast<uintptr_t>(tensor.data) + tensor.bytes) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  constexpr uintptr_t kPageBytes = 4096;
+  const auto begin = reinterpret_cast<uintptr_t>(tensor.data);
+  const size_t skip = (kPageBytes - begin % kPageBytes) % kPageBytes;
+  if (skip >= tensor.bytes) return;
+  const size_t bytes = (tensor.bytes - skip) / kPageBytes * kPageBytes;
+  if (bytes > 0) madvise(const_cast<char*>(static_cast<const char*>(tensor.data)) + skip, bytes, MADV_DONTNEED);
 }
 
 }  // namespace quern

@@ -34,6 +34,7 @@ double run_on_cores(int threads, Work work) {
   std::barrier start(threads);
   std::vector<Clock::time_point> begins(static_cast<size_t>(threads)), ends(begins.size());
   std::vector<std::thread> running;
+  running.reserve(begins.size());
   for (int thread = 0; thread < threads; ++thread) {
     running.emplace_back([&, thread] {
       run_onednn_on_this_thread_only();
