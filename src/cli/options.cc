@@ -65,6 +65,8 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--max-connections", o.connections_max, "Open connections; further ones are answered 503")
       ->check(CLI::Range(1, 1 << 20));
   add(app, "--max-body-bytes", o.body_bytes_max, "Longest request body; longer ones are answered 413");
+  add(app, "--max-buffered-bytes", o.buffered_bytes_max,
+      "Request bodies and answers in memory, over all connections; above it, requests are answered 503");
   add(app, "--max-header-bytes", o.header_bytes_max, "Longest request head; longer ones are answered 431");
   add(app, "--max-client-batch-size,--max-inputs", o.inputs_max, "Inputs in one request")
       ->check(CLI::Range(1, 1 << 20));

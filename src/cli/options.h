@@ -35,6 +35,7 @@ struct ServeOptions {
   int32_t http_threads = 1;
   int32_t connections_max = 4096;
   int64_t body_bytes_max = 64 << 20;
+  int64_t buffered_bytes_max = 1 << 30;
   int32_t header_bytes_max = 16 << 10;
   int32_t inputs_max = 2048;
   int64_t queue_tokens_max = 1'000'000;

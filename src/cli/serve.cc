@@ -76,6 +76,7 @@ HttpServerConfig http_config(const ServeOptions& options, ApiServer& api) {
   config.connections_max = options.connections_max;
   config.header_bytes_max = options.header_bytes_max;
   config.body_bytes_max = options.body_bytes_max;
+  config.buffered_bytes_max = options.buffered_bytes_max;
   config.header_timeout_ms = options.read_timeout_s * kMsPerSecond;
   config.body_timeout_ms = options.read_timeout_s * kMsPerSecond;
   config.idle_timeout_ms = options.idle_timeout_s * kMsPerSecond;
@@ -99,6 +100,14 @@ Result<void> write_port_file(const std::string& path, uint16_t port) {
   return {};
 }
 
+Result<void> check_limits(const ServeOptions& options) {
+  if (options.buffered_bytes_max >= options.body_bytes_max) return {};
+  return invalid_argument("--max-buffered-bytes is " + std::to_string(options.buffered_bytes_max) +
+                              ", less than --max-body-bytes, " + std::to_string(options.body_bytes_max) +
+                              ": such a body could never be taken",
+                          "--max-buffered-bytes");
+}
+
 sigset_t stop_signals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -120,6 +129,7 @@ int serve_command(const ServeOptions& options) {
   log_config.service_version = kVersion;
   log_start(log_config);
 
+  if (auto checked = check_limits(options); !checked) return fail(checked.error());
   auto keys = read_api_keys(options.api_keys, options.api_key_file);
   if (!keys) return fail(keys.error());
   auto model = read_model_files(options.model);

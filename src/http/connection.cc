@@ -52,7 +52,9 @@ void Connection::pump() {
     progress |= write_step();
   }
   pumping_ = false;
-  if (!closed_) read();
+  if (closed_) return;
+  count_buffered_bytes();
+  read();
 }
 
 void Connection::read() {
@@ -130,10 +132,32 @@ bool Connection::parse_one() {
       body_started_us_ = now_us();
       continue_wanted_ = parser_->take_expect_continue();
     }
+    if (refuse_when_full(parser_->request().body.size())) return true;
     if (used == 0 || input_begin_ == input_.size()) return false;
   }
+  if (refuse_when_full(parser_->request().body.size())) return true;
   dispatch_request();
   return true;
+}
+
+// True when it refused the request: its body would take the server's buffers above their limit.
+bool Connection::refuse_when_full(size_t body_bytes) {
+  if (body_bytes == 0) return false;
+  const int64_t others = io_.counters.buffered_bytes.load(std::memory_order_relaxed) - buffered_bytes_;
+  if (others + static_cast<int64_t>(body_bytes) <= io_.config.buffered_bytes_max) return false;
+  refuse(503, "Requests and answers in memory have reached the server's limit of " +
+                  std::to_string(io_.config.buffered_bytes_max) + " bytes. Try again later.");
+  return true;
+}
+
+// Recounted rather than kept up to date at every change: a connection holds few things, and a sum cannot drift.
+void Connection::count_buffered_bytes() {
+  size_t bytes = input_.size() + (parser_ ? parser_->request().body.size() : 0);
+  for (const auto& slot : slots_) bytes += slot->body_bytes_ + (slot->ready_ ? slot->response_.body.size() : 0);
+  for (const std::string& text : output_) bytes += text.size();
+  const auto now = static_cast<int64_t>(bytes);
+  io_.counters.buffered_bytes.fetch_add(now - buffered_bytes_, std::memory_order_relaxed);
+  buffered_bytes_ = now;
 }
 
 void Connection::dispatch_request() {
@@ -146,6 +170,7 @@ void Connection::dispatch_request() {
   continue_wanted_ = false;
   if (!request.keep_alive) parsing_over_ = true;
   auto exchange = std::make_shared<Exchange>(this, request.method() == "HEAD", request.keep_alive, request.version);
+  exchange->body_bytes_ = request.body.size();
   slots_.push_back(exchange);
   io_.counters.requests.fetch_add(1, std::memory_order_relaxed);
   io_.counters.requests_in_flight.fetch_add(1, std::memory_order_relaxed);
@@ -330,6 +355,7 @@ void Connection::close() {
   boost::system::error_code ec;
   socket_.close(ec);
   io_.counters.requests_in_flight.fetch_sub(static_cast<int64_t>(slots_.size()), std::memory_order_relaxed);
+  io_.counters.buffered_bytes.fetch_sub(buffered_bytes_, std::memory_order_relaxed);
   while (!slots_.empty()) {
     const auto exchange = std::move(slots_.front());
     slots_.pop_front();

@@ -49,6 +49,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void write();
   void on_written(size_t bytes);
   void finish();
+  bool refuse_when_full(size_t body_bytes);
+  void count_buffered_bytes();
   bool nothing_in_flight() const { return slots_.empty() && !writing_; }
 
   IoThread& io_;
@@ -69,6 +71,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   size_t output_index_ = 0;
   size_t output_offset_ = 0;
   int64_t write_progress_us_ = 0;
+  int64_t buffered_bytes_ = 0;  // this connection's share of HttpCounters::buffered_bytes
   int64_t linger_deadline_us_ = 0;
 
   bool continue_wanted_ = false;

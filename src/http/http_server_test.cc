@@ -251,6 +251,40 @@ TEST(HttpServer, ResponderMayOutliveTheServer) {
   responder.send(text_response("to nobody"));
 }
 
+// Bodies of 40,000 bytes against a limit of 100,000: two may wait for their answers, the third is told to come back.
+TEST(HttpServer, BufferedBytesAreBoundedOverAllConnections) {
+  HttpServerConfig config;
+  config.buffered_bytes_max = 100'000;
+  std::mutex mutex;
+  std::vector<Responder> waiting;
+  HttpServer server(config, [&](HttpRequest, Responder responder) {
+    std::lock_guard lock(mutex);
+    waiting.push_back(std::move(responder));
+  });
+  ASSERT_TRUE(server.start().ok());
+  const std::string post =
+      "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 40000\r\n\r\n" + std::string(40'000, 'x');
+  Client first(server.port());
+  Client second(server.port());
+  for (Client* client : {&first, &second}) client->send(post);
+  ASSERT_TRUE(becomes_true([&] { return server.counters().buffered_bytes == 80'000; }));
+  Client third(server.port());
+  third.send(post);
+  EXPECT_TRUE(third.read_all().starts_with("HTTP/1.1 503 "));
+  for (Responder& responder : waiting) responder.send(text_response("done"));
+  EXPECT_TRUE(first.read_all().ends_with("done"));
+  EXPECT_TRUE(second.read_all().ends_with("done"));
+  EXPECT_TRUE(becomes_true([&] { return server.counters().buffered_bytes == 0; }));
+  Client fourth(server.port());
+  fourth.send(post);
+  EXPECT_TRUE(becomes_true([&] {
+    std::lock_guard lock(mutex);
+    return waiting.size() == 3;
+  }));
+  waiting.clear();
+  EXPECT_TRUE(fourth.read_all().starts_with("HTTP/1.1 500 "));
+}
+
 TEST(HttpServer, TimeoutsAreEnforced) {
   HttpServerConfig config;
   config.header_timeout_ms = config.body_timeout_ms = 50;

@@ -45,6 +45,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   // Io thread only.
   HttpResponse response_;
+  size_t body_bytes_ = 0;  // of the request: what computes the answer may hold them until it is there
   bool ready_ = false;
   const bool head_only_;
   const bool keep_alive_;
