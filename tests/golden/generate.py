@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Dumps what transformers computes on tiny random models: tests/golden/<preset>.bin and the models' folders.
+"""Dumps what transformers computes on tiny random models: tests/golden/<case>.bin and the models' folders.
 
-Run with torch and transformers installed (in a venv of their own), from anywhere:  generate.py
+`./dev golden` runs it with the torch and transformers of requirements.txt. A case differs from its neighbours in the
+shape (make_model.py's presets), the stored dtype, the shards, the tensor names' prefix, or an lm_head of its own.
 Little-endian file: u32 count of sequences; for each: u32 tokens T, i32 ids [T], u32 layers L, u32 width D,
 f32 hidden states [L, T, D] (the embedding, then each layer but the last), f32 vector [D] (f32), f32 vector [D] (bf16).
 """
@@ -17,7 +18,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "tools"))
 from make_model import make_model  # noqa: E402
 
-CASES = {"odd": {"prefix": "model."}, "group8": {"shards": 2}, "wide-q": {}}
+CASES = {
+    "odd": ("odd", "bf16", {"prefix": "model."}),
+    "group8": ("group8", "bf16", {"shards": 2}),
+    "wide-q": ("wide-q", "bf16", {}),
+    "group1-untied": ("group1", "bf16", {"untied": True, "prefix": "model."}),
+    "f16-shards": ("group1", "f16", {"shards": 3, "prefix": "model."}),
+    "f32": ("odd", "f32", {}),
+}
 LENGTHS = [1, 2, 17, 70]
 
 
@@ -30,13 +38,13 @@ def pooled(model, ids):
 
 def main():
     torch.set_num_threads(2)
-    for preset, options in CASES.items():
-        folder = HERE / "models" / preset
-        V = make_model(folder, preset, "bf16", seed=7, **options)[6]
-        exact = AutoModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
-        rough = AutoModel.from_pretrained(folder, torch_dtype=torch.bfloat16).eval()
+    for case, (preset, stored, options) in CASES.items():
+        folder = HERE / "models" / case
+        V = make_model(folder, preset, stored, seed=7, **options)[6]
+        exact = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        rough = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).eval()
         generator = np.random.Generator(np.random.PCG64(3))
-        with open(HERE / f"{preset}.bin", "wb") as out:
+        with open(HERE / f"{case}.bin", "wb") as out:
             out.write(struct.pack("<I", len(LENGTHS)))
             for T in LENGTHS:
                 ids = generator.integers(0, V, T).tolist()
