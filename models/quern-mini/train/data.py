@@ -35,7 +35,8 @@ class Ragged:
 def tokenizers_of(folder):
     from tokenizers import Tokenizer
     parts = teacher_file.load(os.path.join(folder, "teacher.pkl"))
-    return Tokenizer.from_file(os.path.join(folder, "tokenizer.json")), parts, teacher_file.tokenizer(parts)
+    student = lzma.open(os.path.join(folder, "tokenizer.json.xz"), "rt", encoding="utf-8").read()
+    return Tokenizer.from_str(student), parts, teacher_file.tokenizer(parts)
 
 
 def student_ids(folder, texts, prompt=""):

@@ -1,10 +1,12 @@
 """Step 5: trains the students named on the command line, one after the other, and measures each on the dev sets.
 
-    python train.py PACK OUT RUNS.json
+    python train.py PACK OUT RUNS.json [SECONDS]
 
 RUNS.json is a list of {"name", "seconds", "shape": {hidden, layers, heads, kv_heads, intermediate}, and recipe keys
-(see RECIPE)}. The weights of the last run are written to OUT as bf16, in parts of at most 15 MB.
+(see RECIPE)}. With SECONDS, the best of them is trained anew for what is left of that time, an averaged checkpoint
+written and measured every CHECKPOINT_SECONDS. Weights go to OUT as bf16, in parts of at most 15 MB.
 """
+import copy
 import json
 import os
 import sys
@@ -17,13 +19,17 @@ import torch.nn.functional as F
 import data
 import dev_sets
 import targets
-from model import Student
+from model import Student, fused_attention, plain_attention
 from muon import Muon
 
 RECIPE = {"lr": 2e-3, "muon_lr": 2e-3, "cosine": 1.0, "similarity": 1.0, "temperature": 0.05, "pairs_from": 0.6,
-          "pairs_weight": 0.3, "pairs_temperature": 0.05, "teacher_init": True, "muon": True}
+          "pairs_weight": 0.3, "pairs_temperature": 0.05, "teacher_init": True, "muon": True, "near": True}
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
-STEP_TOKENS = 73728
+STEP_TOKENS = 49152
+CLUSTERS, NEIGHBOURS = 4096, 32
+VARIANTS = 300000
+EMA = 0.999
+CHECKPOINT_SECONDS = 150
 WHITEN = 0.3  # what MEASURE_TEACHER=1 chose
 WIDTHS = [32, 64, 128, 256, 384]
 SIMILARITY_ROWS_MAX = 1536
@@ -53,8 +59,22 @@ def long_texts(texts, sources, rng):
     return out, np.array(at)
 
 
+def variants(texts, chosen, rng):
+    """Of each chosen text a near twin (a span of words dropped, doubled elsewhere's or replaced), for fine distinctions."""
+    out, last = [], []
+    for i in chosen:
+        gap = " " if " " in texts[i] else ""
+        words = texts[i].split(" ") if gap else list(texts[i])
+        size = int(rng.integers(1, max(2, len(words) // 4 + 1)))
+        at = int(rng.integers(0, max(1, len(words) - size)))
+        other = [] if rng.random() < 0.5 or bool(last) and (last[0] != gap) or not last else last[1][at:at + size]
+        out.append(gap.join(words[:at] + other + words[at + size:]) or texts[i])
+        last = [gap, words]
+    return out
+
+
 class Corpus:
-    """Every training row on the device: student ids, targets; rows [plain | prompted | long]."""
+    """Every training row on the device: student ids, targets; rows [plain | prompted | long | variants]."""
 
     def __init__(self, folder, workers):
         rng = np.random.default_rng(0)
@@ -65,19 +85,25 @@ class Corpus:
         prompted, prompted_teacher = data.tokenise_all(folder, [texts[i] for i in short], workers, True, data.QUERY)
         joined, at = long_texts(texts, sources, rng)
         long, long_teacher = data.tokenise_all(folder, joined, workers)
+        chosen = np.sort(rng.permutation(np.flatnonzero((plain.lengths >= 6) & (plain.lengths <= 48)))[:VARIANTS])
+        varied, varied_teacher = data.tokenise_all(folder, variants(texts, chosen, rng), workers)
         log("tokenised", len(plain.ids), len(prompted.ids), len(long.ids), "student tokens,", len(plain_teacher.ids), "teacher")
         model = targets.load_teacher(folder, DEVICE)
         raw = targets.teacher_vectors(model, plain_teacher, DEVICE)
         raw_query = targets.teacher_vectors(model, prompted_teacher, DEVICE)
         raw_long = targets.teacher_vectors(model, long_teacher, DEVICE)
+        raw_varied = targets.teacher_vectors(model, varied_teacher, DEVICE)
         log("teacher vectors")
         self.whiten = WHITEN if not os.environ.get("MEASURE_TEACHER") else self._measure_teacher(folder, model, raw, raw_query, langs, langs[short])
         self.map = targets.Map(raw, langs, self.whiten)
         means_query = self.map.means_of(raw_query, langs[short])
         shared = targets.share_between_translations(self.map(raw, langs), self.pairs)
         query = F.normalize(self.map(raw_query, langs[short], means_query).float() + shared[short].float(), dim=1).half()
-        self.targets = torch.cat([shared, query, self.map(raw_long, langs[at])])
-        all_rows = data.Ragged.join([plain, prompted, long])
+        self.targets = torch.cat([shared, query, self.map(raw_long, langs[at]),
+                                  self.map(raw_varied, langs[chosen])])
+        origin = np.concatenate([np.arange(len(texts)), short, at, chosen])
+        self.near = self._neighbours(origin)
+        all_rows = data.Ragged.join([plain, prompted, long, varied])
         self.lengths = torch.from_numpy(all_rows.lengths).to(DEVICE)
         self.starts = torch.from_numpy(all_rows.starts[:-1]).to(DEVICE)
         self.ids = torch.from_numpy(all_rows.ids).to(DEVICE)
@@ -86,6 +112,12 @@ class Corpus:
         self.prompted_of = np.full(len(texts), -1)
         self.prompted_of[short] = len(texts) + np.arange(len(short))
         log("targets; languages", {k: round(float(v.norm()), 3) for k, v in self.map.means.items()})
+
+    def _neighbours(self, origin):
+        """For each row (cluster, its origin's place): sorting by it puts texts of near meaning beside each other."""
+        centres = self.targets[torch.randperm(len(self.targets), device=DEVICE)[:CLUSTERS]]
+        cluster = torch.cat([(part @ centres.T).argmax(1) for part in self.targets.split(65536)]).cpu().numpy()
+        return cluster[origin], origin
 
     def _measure_teacher(self, folder, model, raw, raw_query, langs, langs_query):
         """Scores the teacher on the dev sets, plain and mapped; returns the whitening that suits its student best."""
@@ -114,13 +146,21 @@ class Corpus:
         return ids, lengths, rows
 
 
-def batches_of(lengths, rng, group=1):
-    """Endless (bucket, places) with bucket * len(places) * group == STEP_TOKENS; each place once an epoch, shuffled."""
+def batches_of(lengths, rng, group=1, near=None):
+    """Endless (bucket, places) with bucket * len(places) * group == STEP_TOKENS; each place once an epoch, shuffled.
+
+    With `near`, runs of NEIGHBOURS rows stay together, so that a batch holds texts hard to tell apart as well as strangers.
+    """
     buckets = np.searchsorted(BUCKETS, lengths)
     while True:
         batches = []
         for b, length in enumerate(BUCKETS):
             places = rng.permutation(np.flatnonzero(buckets == b))
+            if near is not None and len(places) > NEIGHBOURS:
+                mix = rng.permutation(len(lengths))
+                places = places[np.lexsort((mix[near[1][places]], near[0][places]))]
+                runs = np.split(places, np.arange(NEIGHBOURS, len(places), NEIGHBOURS))
+                places = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
             size = STEP_TOKENS // length // group
             batches += [(length, places[i:i + size]) for i in range(0, len(places) - size + 1, size)]
         for i in rng.permutation(len(batches)):
@@ -195,7 +235,27 @@ def teacher_embeddings(folder, rows):
     return torch.from_numpy(out / out.std() * 0.1)
 
 
-def train(corpus, folder, run):
+def choose_attention(shape):
+    """Up to which length the plain attention is the faster one here."""
+    best = 0
+    for length in BUCKETS:
+        B, times = STEP_TOKENS // length, []
+        for attend in (plain_attention, fused_attention):
+            q, k, v = (torch.randn(B, length, h, 64, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
+                       for h in (shape["heads"], shape["kv_heads"], shape["kv_heads"]))
+            for i in range(8):
+                if i == 3:
+                    torch.cuda.synchronize()
+                    begin = time.time()
+                attend(*(t.transpose(1, 2) for t in (q, k, v))).transpose(1, 2).contiguous().sum().backward()
+            torch.cuda.synchronize()
+            times.append((time.time() - begin) / 5)
+        log("attention of", length, "tokens: plain, fused ms", [round(1e3 * t, 2) for t in times])
+        best = length if times[0] < times[1] else best
+    return best
+
+
+def train(corpus, folder, run, checkpoint=None):
     recipe = {**RECIPE, **run}
     torch.manual_seed(0)
     rng = np.random.default_rng(1)
@@ -210,11 +270,13 @@ def train(corpus, folder, run):
     adam = torch.optim.AdamW([p for p in student.parameters() if id(p) not in taken], lr=recipe["lr"], betas=(0.9, 0.98),
                              weight_decay=0.01, fused=DEVICE == "cuda")
     muon = Muon(matrices) if matrices else None
-    singles = batches_of(corpus.lengths_cpu, rng)
+    average = Student(shape, torch.bfloat16 if DEVICE == "cuda" else torch.float32, compiled=False).to(DEVICE)
+    student.plain_attention_tokens_max = corpus.plain_attention_tokens_max
+    singles = batches_of(corpus.lengths_cpu, rng, near=corpus.near if recipe["near"] else None)
     side = corpus.lengths_cpu[corpus.pairs[:, :2]]
     doubles = batches_of(np.where(side.max(1) > 256, 10**6, side.max(1)), rng, group=2)
-    begin = first = time.time()
-    step, tokens = 0, 0
+    begin = first = saved = time.time()
+    step, tokens, profiler = 0, 0, None
     while (done := (time.time() - begin) / run["seconds"]) < 1:
         rate = min(1.0, (step + 1) / 300) * max(0.02, min(1.0, (1 - done) / 0.7))
         if done > recipe["pairs_from"] and step % 2:
@@ -239,15 +301,35 @@ def train(corpus, folder, run):
         if muon:
             muon.step(recipe["muon_lr"] * rate)
         student.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(student.parameters()), 1 - min(EMA, 1 - 3 / (step + 4)))
         step, tokens = step + 1, tokens + ids.numel()
         if step == 60:  # compiled by now: the time given counts from here
-            begin = first = time.time()
+            begin = first = saved = time.time()
             tokens = 0
+        if DEVICE == "cuda" and run.get("profile") and step in (100, 110):
+            profiler = profile_steps(profiler)
+        if checkpoint and time.time() - saved > CHECKPOINT_SECONDS:
+            saved = time.time()
+            checkpoint(average)
         if step % 2000 == 0:
             log(run["name"], "step", step, "loss", round(float(loss), 4), "of time", round(done, 3),
                 "Mtok/s", round(tokens / (time.time() - first) / 1e6, 3))
     log(run["name"], step, "steps,", round(tokens / (time.time() - first) / 1e6, 3), "Mtok/s")
-    return student
+    return average
+
+
+def profile_steps(profiler):
+    """Starts at the first call; at the second logs where the device's time went."""
+    if profiler is None:
+        profiler = torch.profiler.profile()
+        profiler.__enter__()
+        torch.cuda.synchronize()
+        return profiler
+    torch.cuda.synchronize()
+    profiler.__exit__(None, None, None)
+    print(profiler.key_averages().table(sort_by="self_cuda_time_total", row_limit=22, max_name_column_width=70), flush=True)
+    return None
 
 
 def remember(embed):
@@ -262,6 +344,7 @@ def remember(embed):
 
 
 def measure(student, corpus, folder, name, cache):
+    student = copy.deepcopy(student)
     with torch.no_grad():
         for p in student.parameters():
             p.copy_(p.bfloat16())
@@ -282,16 +365,33 @@ def save(student, out):
     json.dump(student.shape, open(os.path.join(out, "shape.json"), "w"))
 
 
-def main(folder, out, runs_path):
+def worth(report):
+    """What a comparison is decided by: the sum of the figures that are asked for."""
+    return sum(report["all"][k] for k in ("sts_en", "sts_zh", "sts_zh_2", "lcqmc", "scifact"))
+
+
+def main(folder, out, runs_path, seconds_in_all="0"):
     workers = int(os.environ.get("WORKERS", "16"))
-    corpus, cache, reports = Corpus(folder, workers), {}, {}
+    os.makedirs(out, exist_ok=True)
     torch.set_float32_matmul_precision("high")
-    for run in json.load(open(runs_path)):
-        student = train(corpus, folder, run)
+    corpus, cache, reports = Corpus(folder, workers), {}, {}
+    runs = json.load(open(runs_path))
+    corpus.plain_attention_tokens_max = choose_attention(runs[0]["shape"]) if DEVICE == "cuda" else 64
+
+    def finish(student, name):
         save(student, out)
-        reports[run["name"]] = measure(student, corpus, folder, run["name"], cache)
+        reports[name] = measure(student, corpus, folder, name, cache)
         json.dump(reports, open(os.path.join(out, "reports.json"), "w"), indent=1)
-    log("params", sum(p.numel() for p in student.parameters()))
+
+    for run in runs:
+        finish(train(corpus, folder, run), run["name"])
+    left = float(seconds_in_all) - (time.time() - START) - 60
+    if left > 0:
+        best = max(runs, key=lambda run: worth(reports[run["name"]]))
+        log("chosen:", best["name"], "for", round(left), "s")
+        final = {**best, "name": "final: " + best["name"], "seconds": left}
+        finish(train(corpus, folder, final, lambda student: finish(student, final["name"] + " so far")), final["name"])
+    log("done")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+#!/bin/bash
+# Step 5, on a machine with one H100: starts train.py once, beside the calls that wait for it.
+#
+#   models/quern-mini/train/run_device.sh PACK OUT WAIT_SECONDS TRAIN_SECONDS
+#
+# Called again while it runs, it only waits, so that one long training may be watched from several short commands.
+set -u
+pack=$1 out=$2 wait_seconds=$3 train_seconds=$4 begin=$SECONDS
+work=/tmp/qm-train
+cd "$(dirname "$0")"
+if [ ! -e "$work/pid" ]; then
+  mkdir -p "$work/out"
+  export TOKENIZERS_PARALLELISM=true PYTHONUNBUFFERED=1
+  python3 -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "$pack"/*.whl
+  cp -r . "$work/train"; cp -r "$pack" "$work/pack"
+  (cd "$work/train" && PYTHONPATH=$work/site setsid nohup python3 train.py "$work/pack" "$work/out" runs_compare.json "$train_seconds" \
+    > "$work/log" 2>&1 < /dev/null & echo $! > "$work/pid")
+fi
+while kill -0 "$(cat "$work/pid")" 2>/dev/null && [ $((SECONDS - begin)) -lt "$wait_seconds" ]; do sleep 1; done
+cp "$work"/out/* "$work/log" "$out"/ 2>/dev/null
+tail -n 25 "$work/log" | cut -c 1-300
