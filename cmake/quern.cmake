@@ -19,6 +19,9 @@ function(quern_target_options target)
   if(QUERN_SANITIZE)
     target_compile_options(${target} PRIVATE -fsanitize=${QUERN_SANITIZE} -fno-omit-frame-pointer)
     target_link_options(${target} PUBLIC -fsanitize=${QUERN_SANITIZE})
+    if(QUERN_SANITIZE STREQUAL thread AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+      target_compile_options(${target} PRIVATE -Wno-tsan)  # Asio's fences, which the sanitizer does not model
+    endif()
   endif()
 endfunction()
 

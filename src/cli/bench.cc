@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/version.h"
+#include "cli/bench_engine.h"
 #include "cli/commands.h"
 #include "cli/model_stack.h"
 #include "ops/cpu/bare_products.h"
@@ -177,6 +178,17 @@ Result<void> run_case(ModelStack& stack, const Case& one, double seconds, int th
   return {};
 }
 
+Result<void> bench_engine(ModelStack& stack, const BenchOptions& options) {
+  const auto ids = encode_text(stack.files(), "", options.text, false);
+  if (!ids) return ids.error();
+  Engine engine(stack.scheduler_config(), [&stack](const Batch& batch) { return stack.runner().run(batch); });
+  const auto rate = closed_loop_inputs_per_second(engine, *ids, options.in_flight, options.seconds);
+  if (!rate) return rate.error();
+  std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s\n", options.in_flight, ids->size(), *rate,
+              *rate * static_cast<double>(ids->size()));
+  return {};
+}
+
 Result<void> bench(const BenchOptions& options) {
   const auto cases = parse_cases(options.cases);
   if (!cases) return cases.error();
@@ -184,6 +196,7 @@ Result<void> bench(const BenchOptions& options) {
   if (!files) return files.error();
   auto stack = load_model(std::move(*files), options.model);
   if (!stack) return stack.error();
+  if (options.in_flight > 0) return bench_engine(**stack, options);
   const int threads = options.model.threads > 0 ? options.model.threads
                                                 : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   const double read_rate = read_bytes_per_second(threads);

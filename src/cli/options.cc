@@ -122,6 +122,10 @@ void register_options(CLI::App& app, BenchOptions& o) {
   add_model_options(app, o.model);
   add(app, "--cases", o.cases, "Cases to run, separated by commas");
   add(app, "--seconds", o.seconds, "Time for each case")->check(CLI::Range(0.1, 3600.0));
+  add(app, "--in-flight", o.in_flight,
+      "Instead of the cases: the engine's rate with this many inputs always in flight, as HTTP clients would keep them")
+      ->check(CLI::Range(0, 4096));
+  add(app, "--text", o.text, "The input of --in-flight");
 }
 
 /// CLI11's own text for a bad flag does not say which one was meant.

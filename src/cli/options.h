@@ -75,6 +75,8 @@ struct BenchOptions {
   ModelOptions model;
   std::string cases = "512x8,12x32,12x1,2048x1";
   double seconds = 5;
+  int in_flight = 0;
+  std::string text = "How do I sort a list in Python?";
 };
 
 /// Parses argv (after the command's name) into options. Nothing when help or an error has been printed: then

@@ -13,6 +13,10 @@ namespace {
 
 constexpr double kRateSmoothing = 0.2;  // weight of the newest step in the token rate
 constexpr int kRetryAfterMaxS = 60;
+// Clients that wait for answers send their next request just after a Batch has ended. Computing at once would give the
+// first few of them a small Batch and let the many others wait for it; so the engine waits for as many Jobs as have
+// just ended, for at most this share of the time that they took.
+constexpr double kLingerShare = 0.03;
 
 }  // namespace
 
@@ -83,7 +87,12 @@ void Engine::loop() {
       take_ended(id, Error{ErrorCode::kDeadlineExceeded, "the deadline passed before the vector was ready", "", 0},
                  ended);
     }
-    const std::optional<Batch> batch = scheduler_.next_batch(now_us());
+    const int64_t now = now_us();
+    if (ended.empty() && should_linger(now)) {
+      wake_.wait_for(lock, std::chrono::microseconds(linger_until_us_ - now));
+      continue;
+    }
+    const std::optional<Batch> batch = scheduler_.next_batch(now);
     if (batch) mark_started(*batch, now_us());
     const bool idle = !batch && ended.empty();
     if (idle && draining_ && scheduler_.live_jobs() == 0) return;
@@ -107,10 +116,18 @@ void Engine::loop() {
     std::vector<Ended> finished;
     lock.lock();
     finish(*batch, std::move(result), compute_us, finished);
+    linger_jobs_ = scheduler_.queued_jobs() + static_cast<int32_t>(finished.size());
     lock.unlock();
     complete(std::move(finished));
     lock.lock();
+    linger_until_us_ = now_us() + static_cast<int64_t>(kLingerShare * static_cast<double>(compute_us));
   }
+}
+
+bool Engine::should_linger(int64_t now) const {
+  const SchedulerConfig& config = scheduler_.config();
+  return !draining_ && now < linger_until_us_ && scheduler_.queued_jobs() < linger_jobs_ &&
+         scheduler_.queued_jobs() < config.batch_spans_max && scheduler_.queued_tokens() < config.batch_tokens_max;
 }
 
 void Engine::mark_started(const Batch& batch, int64_t started_us) {

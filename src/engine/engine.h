@@ -72,6 +72,7 @@ class Engine {
   };
 
   void loop();
+  bool should_linger(int64_t now) const;
   void mark_started(const Batch& batch, int64_t started_us);
   void finish(const Batch& batch, Result<BatchResult> result, int64_t compute_us, std::vector<Ended>& ended);
   void take_ended(uint64_t job_id, Result<Vector> outcome, std::vector<Ended>& ended);
@@ -87,6 +88,8 @@ class Engine {
   std::unordered_map<uint64_t, Pending> pending_;  // guarded by mutex_
   uint64_t next_job_id_ = 1;                       // guarded by mutex_
   double tokens_per_second_ = 0;                   // guarded by mutex_: smoothed, for Retry-After
+  int64_t linger_until_us_ = 0;                    // guarded by mutex_
+  int32_t linger_jobs_ = 0;                        // guarded by mutex_: how many queued Jobs end the lingering
   bool draining_ = false;                          // guarded by mutex_
   std::mutex join_mutex_;
   std::thread thread_;

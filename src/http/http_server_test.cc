@@ -267,21 +267,31 @@ TEST(HttpServer, BufferedBytesAreBoundedOverAllConnections) {
   Client first(server.port());
   Client second(server.port());
   for (Client* client : {&first, &second}) client->send(post);
-  ASSERT_TRUE(becomes_true([&] { return server.counters().buffered_bytes == 80'000; }));
+  const auto waiting_are = [&](size_t count) {
+    return becomes_true([&] {
+      std::lock_guard lock(mutex);
+      return waiting.size() == count;
+    });
+  };
+  ASSERT_TRUE(waiting_are(2));
+  ASSERT_EQ(server.counters().buffered_bytes, 80'000);
   Client third(server.port());
   third.send(post);
   EXPECT_TRUE(third.read_all().starts_with("HTTP/1.1 503 "));
-  for (Responder& responder : waiting) responder.send(text_response("done"));
+  {
+    std::lock_guard lock(mutex);
+    for (Responder& responder : waiting) responder.send(text_response("done"));
+  }
   EXPECT_TRUE(first.read_all().ends_with("done"));
   EXPECT_TRUE(second.read_all().ends_with("done"));
   EXPECT_TRUE(becomes_true([&] { return server.counters().buffered_bytes == 0; }));
   Client fourth(server.port());
   fourth.send(post);
-  EXPECT_TRUE(becomes_true([&] {
+  EXPECT_TRUE(waiting_are(3));
+  {
     std::lock_guard lock(mutex);
-    return waiting.size() == 3;
-  }));
-  waiting.clear();
+    waiting.clear();
+  }
   EXPECT_TRUE(fourth.read_all().starts_with("HTTP/1.1 500 "));
 }
 

@@ -7,9 +7,7 @@ import lzma
 import os
 
 import numpy as np
-import pyppmd
 
-import pack
 import teacher_file
 
 PROMPT = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
@@ -53,13 +51,7 @@ def teacher_ids(folder, texts, prefix=PASSAGE):
 
 
 def unpack_texts(path):
-    raw = open(path, "rb").read()
-    size = int.from_bytes(raw[:8], "little")
-    decoder = pyppmd.Ppmd7Decoder(pack.PPMD_ORDER, pack.PPMD_MEMORY)
-    data = decoder.decode(raw[8:], size)
-    while len(data) < size:
-        data += decoder.decode(b"", size - len(data))
-    return data.decode().split("\0")
+    return lzma.open(path).read().decode().split("\0")
 
 
 def tokenise(folder, texts, prompted, prefix):
@@ -70,7 +62,7 @@ def tokenise(folder, texts, prompted, prefix):
 
 def load_texts(folder, workers):
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
-        parts = list(pool.map(unpack_texts, sorted(glob.glob(os.path.join(folder, "texts*.ppmd")))))
+        parts = list(pool.map(unpack_texts, sorted(glob.glob(os.path.join(folder, "texts*.xz")))))
     meta = json.loads(lzma.open(os.path.join(folder, "meta.json.xz")).read())
     pairs = np.frombuffer(lzma.open(os.path.join(folder, "pairs.xz")).read(), "<i4").reshape(3, -1).T.cumsum(0)
     texts = [t for part in parts for t in part]

@@ -5,8 +5,10 @@ import os
 
 import numpy as np
 
+PAIR_SETS = ("sts_en", "sts_zh", "sts_zh_2", "lcqmc")
 
-def _spearman(a, b):
+
+def spearman(a, b):
     def ranks(x):
         x = np.asarray(x, dtype=np.float64)
         order = np.argsort(x, kind="stable")
@@ -61,19 +63,24 @@ def ndcg_at_10(scores, relevant):
     return float(np.mean(values))
 
 
+def both_ways(similarity):
+    """How often row i's best column is i, and column i's best row: the mean of the two accuracies."""
+    places = np.arange(len(similarity))
+    return float((np.mean(similarity.argmax(1) == places) + np.mean(similarity.argmax(0) == places)) / 2)
+
+
 def score(sets, embed, dims=None):
     """embed(texts, is_query) -> unit vectors [N, width]; `dims` cuts and normalises again. Returns name -> figure."""
     def vectors(texts, is_query=False):
         v = np.asarray(embed(texts, is_query), dtype=np.float32)[:, :dims]
         return v / np.linalg.norm(v, axis=1, keepdims=True)
     figures = {}
-    for name in ("sts_en", "sts_zh", "sts_zh_2", "lcqmc"):
+    for name in PAIR_SETS:
         s = sets[name]
-        figures[name] = _spearman((vectors(s["a"]) * vectors(s["b"])).sum(1), s["y"])
+        figures[name] = spearman((vectors(s["a"]) * vectors(s["b"])).sum(1), s["y"])
     s = sets["scifact"]
     docs = vectors(s["docs"])
     figures["scifact"] = ndcg_at_10(vectors(s["queries"], True) @ docs.T, s["relevant"])
     figures["scifact_no_prompt"] = ndcg_at_10(vectors(s["queries"]) @ docs.T, s["relevant"])
-    sim = vectors(sets["enzh"]["a"]) @ vectors(sets["enzh"]["b"]).T
-    figures["enzh"] = float((np.mean(sim.argmax(1) == np.arange(len(sim))) + np.mean(sim.argmax(0) == np.arange(len(sim)))) / 2)
+    figures["enzh"] = both_ways(vectors(sets["enzh"]["a"]) @ vectors(sets["enzh"]["b"]).T)
     return figures

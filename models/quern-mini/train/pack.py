@@ -1,4 +1,4 @@
-"""Step 4: one folder that travels: texts (PPMd), pairs, the pruned teacher, the student's tokenizer, the dev sets.
+"""Step 4: one folder that travels: texts (xz), pairs, the pruned teacher, the student's tokenizer, the dev sets.
 
 The dev sets are measured there, never trained on. The teacher keeps the vocabulary rows that the
 texts use most (rarer pieces fall apart into smaller ones) and those that the dev sets use.
@@ -14,24 +14,18 @@ import random
 import sys
 
 import numpy as np
-import pyppmd
 
 import dev_sets
 import teacher_file
 
 PARTS = 12
-PPMD_ORDER, PPMD_MEMORY = 8, 400 << 20
 DOCSTRING_CODE = 1
 CODE_BYTES_MAX = 800
 
 
 def compress(texts, path):
-    encoder = pyppmd.Ppmd7Encoder(PPMD_ORDER, PPMD_MEMORY)  # variant 8 of the library 1.3.1 wrote parts it cannot read
-    data = "\0".join(texts).encode()
-    packed = encoder.encode(data) + encoder.flush()
-    assert pyppmd.Ppmd7Decoder(PPMD_ORDER, PPMD_MEMORY).decode(packed, len(data)) == data
     with open(path, "wb") as f:
-        f.write(len(data).to_bytes(8, "little") + packed)
+        f.write(lzma.compress("\0".join(texts).encode(), preset=9))
 
 
 def row_uses(parts, texts):
@@ -61,7 +55,7 @@ def main(out, model_path, eval_folder, pack, text_share, teacher_rows):
 
     step = -(-len(texts) // PARTS)
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
-        jobs = [pool.submit(compress, texts[i * step:(i + 1) * step], os.path.join(pack, f"texts{i:02d}.ppmd"))
+        jobs = [pool.submit(compress, texts[i * step:(i + 1) * step], os.path.join(pack, f"texts{i:02d}.xz"))
                 for i in range(PARTS)]
         sets = dev_sets.load(eval_folder, os.path.join(out, "heldout.jsonl"))
         parts = teacher_file.read(model_path)
@@ -77,6 +71,8 @@ def main(out, model_path, eval_folder, pack, text_share, teacher_rows):
     meta = {"runs": runs, "sets": sets, "teacher_rows": len(used)}
     with lzma.open(os.path.join(pack, "meta.json.xz"), "wb") as f:
         f.write(json.dumps(meta, ensure_ascii=False).encode())
+    with lzma.open(os.path.join(pack, "tokenizer.json.xz"), "wb") as f:
+        f.write(open(os.path.join(out, "tokenizer.json"), "rb").read())
     with lzma.open(os.path.join(pack, "pairs.xz"), "wb") as f:
         f.write(np.diff(pairs, axis=0, prepend=0).astype("<i4").T.tobytes())
     for name in sorted(os.listdir(pack)):

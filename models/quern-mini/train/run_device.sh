@@ -11,10 +11,10 @@ cd "$(dirname "$0")"
 if [ ! -e "$work/pid" ]; then
   mkdir -p "$work/out"
   export TOKENIZERS_PARALLELISM=true PYTHONUNBUFFERED=1
-  python3 -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "$pack"/*.whl
   cp -r . "$work/train"; cp -r "$pack" "$work/pack"
-  (cd "$work/train" && PYTHONPATH=$work/site setsid nohup python3 train.py "$work/pack" "$work/out" runs_compare.json "$train_seconds" \
-    > "$work/log" 2>&1 < /dev/null & echo $! > "$work/pid")
+  (cd "$work/train" && setsid -f nohup python3 train.py "$work/pack" "$work/out" runs_compare.json "$train_seconds" \
+    > "$work/log" 2>&1 < /dev/null)
+  while [ ! -e "$work/pid" ] && [ $((SECONDS - begin)) -lt 60 ]; do sleep 1; done
 fi
 while kill -0 "$(cat "$work/pid")" 2>/dev/null && [ $((SECONDS - begin)) -lt "$wait_seconds" ]; do sleep 1; done
 cp "$work"/out/* "$work/log" "$out"/ 2>/dev/null

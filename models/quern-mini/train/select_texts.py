@@ -58,17 +58,21 @@ def pair_kind(la, lb):
     return 2 if la == lb else 0
 
 
-def main(corpus, out):
-    os.makedirs(out, exist_ok=True)
-    licences = read_licences(os.path.join(corpus, "SOURCES.md"))
-
+def is_kept(licences):
     def kept(row):
         source = source_of(row["s"], licences)
         return source not in DOUBTED and not REFUSED_LICENCE.search(licences.get(source, ""))
+    return kept
 
-    pairs = [row for row in lines_of(os.path.join(corpus, "pairs.part*")) if kept(row)]
 
-    def is_heldout_candidate(row):
+def kept_pairs(corpus):
+    kept = is_kept(read_licences(os.path.join(corpus, "SOURCES.md")))
+    return [row for row in lines_of(os.path.join(corpus, "pairs.part*")) if kept(row)]
+
+
+def held_back(pairs):
+    """The English-Chinese pairs that are kept out of training: the first by a hash, each text once."""
+    def is_candidate(row):
         zh_at = "b" if row["lb"] == "zh" else "a"
         words = len(row["a" if zh_at == "b" else "b"].split())
         return {row["la"], row["lb"]} == {"en", "zh"} and 8 <= words <= 60 and 10 <= len(row[zh_at]) <= 200
@@ -76,20 +80,37 @@ def main(corpus, out):
     def rank(row):
         return hashlib.sha256((row["a"] + "\0" + row["b"]).encode()).hexdigest()
 
-    heldout, banned = [], set()
-    for row in sorted(filter(is_heldout_candidate, pairs), key=rank):
-        if len(heldout) < HELDOUT_PAIRS and row["a"] not in banned and row["b"] not in banned:
-            heldout.append(row)
-            banned.update((row["a"], row["b"]))
+    chosen, seen = [], set()
+    for row in sorted(filter(is_candidate, pairs), key=rank):
+        if len(chosen) < HELDOUT_PAIRS and row["a"] not in seen and row["b"] not in seen:
+            chosen.append(row)
+            seen.update((row["a"], row["b"]))
+    return chosen
 
-    texts, kept_pairs = {}, []
+
+def write_held_back(rows, path):
+    with open(path, "w", encoding="utf-8") as f:
+        for row in rows:
+            en, zh = (row["a"], row["b"]) if row["la"] == "en" else (row["b"], row["a"])
+            f.write(json.dumps({"en": en, "zh": zh, "s": row["s"]}, ensure_ascii=False) + "\n")
+
+
+def main(corpus, out):
+    os.makedirs(out, exist_ok=True)
+    licences = read_licences(os.path.join(corpus, "SOURCES.md"))
+    kept = is_kept(licences)
+    pairs = kept_pairs(corpus)
+    heldout = held_back(pairs)
+    banned = {text for row in heldout for text in (row["a"], row["b"])}
+
+    texts, paired = {}, []
     for row in pairs:
         if row["a"] in banned or row["b"] in banned:
             continue
         source = source_of(row["s"], licences)
         texts.setdefault(row["a"], (source, row["la"]))
         texts.setdefault(row["b"], (source, row["lb"]))
-        kept_pairs.append(row)
+        paired.append(row)
     for row in lines_of(os.path.join(corpus, "sentences.part*")):
         if kept(row) and row["t"] not in banned:
             texts.setdefault(row["t"], (source_of(row["s"], licences), row["l"]))
@@ -99,12 +120,9 @@ def main(corpus, out):
     with open(os.path.join(out, "texts.jsonl"), "w", encoding="utf-8") as f:
         for text, (source, lang) in order:
             f.write(json.dumps({"t": text, "l": lang, "s": source}, ensure_ascii=False) + "\n")
-    rows = [(number[r["a"]], number[r["b"]], pair_kind(r["la"], r["lb"])) for r in kept_pairs]
+    rows = [(number[r["a"]], number[r["b"]], pair_kind(r["la"], r["lb"])) for r in paired]
     np.save(os.path.join(out, "pairs.npy"), np.array(sorted(rows), dtype=np.int32))
-    with open(os.path.join(out, "heldout.jsonl"), "w", encoding="utf-8") as f:
-        for row in heldout:
-            en, zh = (row["a"], row["b"]) if row["la"] == "en" else (row["b"], row["a"])
-            f.write(json.dumps({"en": en, "zh": zh, "s": row["s"]}, ensure_ascii=False) + "\n")
+    write_held_back(heldout, os.path.join(out, "heldout.jsonl"))
     counts = collections.Counter(source for _, (source, _) in order)
     json.dump({s: {"licence": licences[s], "texts": n} for s, n in counts.most_common()},
               open(os.path.join(out, "sources.json"), "w"), ensure_ascii=False, indent=0)

@@ -76,4 +76,5 @@ def share_between_translations(vectors, pairs):
 
 
 def load_teacher(folder, device):
-    return Teacher(data.tokenizers_of(folder)[1]).to(device).bfloat16()
+    model = Teacher(data.tokenizers_of(folder)[1]).to(device)
+    return model.bfloat16() if device == "cuda" else model

@@ -22,10 +22,10 @@ import targets
 from model import Student, fused_attention, plain_attention
 from muon import Muon
 
-RECIPE = {"lr": 2e-3, "muon_lr": 2e-3, "cosine": 1.0, "similarity": 1.0, "temperature": 0.05, "pairs_from": 0.6,
+RECIPE = {"lr": 5e-4, "muon_lr": 1e-3, "cosine": 1.0, "similarity": 0.1, "temperature": 0.05, "pairs_from": 0.6,
           "pairs_weight": 0.3, "pairs_temperature": 0.05, "teacher_init": True, "muon": True, "near": True}
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
-STEP_TOKENS = 49152
+STEP_TOKENS = 98304
 CLUSTERS, NEIGHBOURS = 4096, 32
 VARIANTS = 300000
 EMA = 0.999
@@ -181,12 +181,12 @@ def similarity_loss(z, t, widths, temperature):
 
 
 def distillation_loss(z, t, recipe):
+    """How far the student's vectors are from the targets, and how far their similarities: the sum, and both parts."""
     same_width = z.shape[1] == t.shape[1]
     widths = WIDTHS if same_width else WIDTHS[:-1] + [z.shape[1]]
-    loss = 0.0
-    if same_width and recipe["cosine"]:
-        loss = recipe["cosine"] * sum(1 - F.cosine_similarity(z[:, :w], t[:, :w], dim=1).mean() for w in widths) / len(widths)
-    return loss + recipe["similarity"] * similarity_loss(z, t, widths, recipe["temperature"])
+    far = sum(1 - F.cosine_similarity(z[:, :w], t[:, :w], dim=1).mean() for w in widths) / len(widths) if same_width else z.new_zeros(())
+    unlike = similarity_loss(z, t, widths, recipe["temperature"])
+    return recipe["cosine"] * far + recipe["similarity"] * unlike, (far.detach(), unlike.detach())
 
 
 def pairs_loss(a, b, ta, tb, temperature):
@@ -276,7 +276,7 @@ def train(corpus, folder, run, checkpoint=None):
     side = corpus.lengths_cpu[corpus.pairs[:, :2]]
     doubles = batches_of(np.where(side.max(1) > 256, 10**6, side.max(1)), rng, group=2)
     begin = first = saved = time.time()
-    step, tokens, profiler = 0, 0, None
+    step, tokens, profiler, recent = 0, 0, None, []
     while (done := (time.time() - begin) / run["seconds"]) < 1:
         rate = min(1.0, (step + 1) / 300) * max(0.02, min(1.0, (1 - done) / 0.7))
         if done > recipe["pairs_from"] and step % 2:
@@ -288,11 +288,12 @@ def train(corpus, folder, run, checkpoint=None):
             ids, lengths, rows = corpus.batch(np.concatenate([left, pair[:, 1]]), length)
             z, t, half = student(ids, lengths), corpus.targets[rows].float(), len(pair)
             loss = recipe["pairs_weight"] * pairs_loss(z[:half], z[half:], t[:half], t[half:], recipe["pairs_temperature"])
-            loss = loss + distillation_loss(z, t, recipe)
+            distilled, parts = distillation_loss(z, t, recipe)
+            loss = loss + distilled
         else:
             length, places = next(singles)
             ids, lengths, rows = corpus.batch(places, length)
-            loss = distillation_loss(student(ids, lengths), corpus.targets[rows].float(), recipe)
+            loss, parts = distillation_loss(student(ids, lengths), corpus.targets[rows].float(), recipe)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0, foreach=True)
         for group in adam.param_groups:
@@ -312,8 +313,11 @@ def train(corpus, folder, run, checkpoint=None):
         if checkpoint and time.time() - saved > CHECKPOINT_SECONDS:
             saved = time.time()
             checkpoint(average)
-        if step % 2000 == 0:
-            log(run["name"], "step", step, "loss", round(float(loss), 4), "of time", round(done, 3),
+        recent.append(torch.stack(parts))
+        if step % 500 == 0:
+            far, unlike = torch.stack(recent).mean(0).tolist()
+            recent.clear()
+            log(run["name"], "step", step, f"1 - cosine {far:.4f} similarities {unlike:.4f} of time {done:.3f}",
                 "Mtok/s", round(tokens / (time.time() - first) / 1e6, 3))
     log(run["name"], step, "steps,", round(tokens / (time.time() - first) / 1e6, 3), "Mtok/s")
     return average
@@ -372,6 +376,7 @@ def worth(report):
 
 def main(folder, out, runs_path, seconds_in_all="0"):
     workers = int(os.environ.get("WORKERS", "16"))
+    print(os.getpid(), file=open(os.path.join(os.path.dirname(os.path.abspath(out)), "pid"), "w"))
     os.makedirs(out, exist_ok=True)
     torch.set_float32_matmul_precision("high")
     corpus, cache, reports = Corpus(folder, workers), {}, {}

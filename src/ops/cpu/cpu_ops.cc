@@ -1,28 +1,17 @@
 #include "ops/cpu/cpu_ops.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "base/check.h"
 #include "ops/cpu/kernels.h"
+#include "ops/cpu/one_thread.h"
 #include "ops/cpu/packed_linear.h"
 #include "ops/cpu/thread_pool.h"
 
 namespace quern {
 namespace {
-
-/// oneDNN must not start threads of its own: the pool's threads each run it on one slice. Its OpenMP is found at run
-/// time, because which OpenMP library oneDNN brings is the distribution's choice.
-void run_onednn_on_this_thread_only() {
-  using SetThreads = void (*)(int);
-  static const auto set_threads = reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-  thread_local bool done = false;
-  if (!done && set_threads != nullptr) set_threads(1);
-  done = true;
-}
 
 const PackedLinear& packed(const LinearWeight& weight) { return static_cast<const PackedLinear&>(weight); }
 char* row_at(const Matrix& m, int64_t row) {
@@ -206,7 +195,7 @@ class CpuOps : public Ops {
   /// f32 [rows, cols] in the thread's scratch; `which` keeps two products apart.
   const float* tile_product(Matrix x, const PackedLinear& weight, const Tile& tile, int which, int thread) {
     constexpr int64_t kTile = kTileRows * kSliceCols;
-    const int64_t rows = engine_.padded_rows(tile.rows);
+    const int64_t rows = engine_.padded_rows(tile.rows, x.dtype);
     float* floats = scratch(thread, 2 * kTile + (rows == tile.rows ? 0 : rows * x.cols));
     float* sums = floats + which * kTile;
     const char* from = row_at(x, tile.row);

@@ -46,7 +46,11 @@ size_t PackedLinear::bytes() const {
   return total;
 }
 
-ProductEngine::ProductEngine() : brgemm_(has_bf16()), engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+ProductEngine::ProductEngine()
+    : brgemm_(has_bf16()),
+      amx_(brgemm_ && dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_amx),
+      engine_(dnnl::engine::kind::cpu, 0),
+      stream_(engine_) {}
 
 bool ProductEngine::has_bf16() const {
   // Compared through what each level includes: AVX512_CORE emulates bf16, everything above has it.
@@ -89,8 +93,10 @@ int64_t ProductEngine::tile_rows(int64_t rows_left) const {
   return rows_left < 16 ? rows_left : std::min(rows_left / 16 * 16, kTileRows);
 }
 
-int64_t ProductEngine::padded_rows(int64_t rows) const {
-  return brgemm_ ? std::max<int64_t>(2, rows) : (rows + 5) / 6 * 6;
+int64_t ProductEngine::padded_rows(int64_t rows, DType dtype) const {
+  constexpr int64_t kAmxTileRows = 16;
+  if (!brgemm_) return (rows + 5) / 6 * 6;
+  return std::max<int64_t>(amx_ && dtype == DType::kBf16 ? kAmxTileRows : 2, rows);
 }
 
 void ProductEngine::prepare(const PackedLinear& weight, int64_t rows) {
@@ -101,7 +107,7 @@ void ProductEngine::prepare(const PackedLinear& weight, int64_t rows) {
       if (!by_rows[m]) by_rows[m] = make(m, key, weight.slices_[slice].get_desc());
     };
     for (const int64_t task : {std::min(rows, kTaskRows), rows % kTaskRows}) {
-      for (int64_t left = task; left > 0; left -= tile_rows(left)) need(padded_rows(tile_rows(left)));
+      for (int64_t left = task; left > 0; left -= tile_rows(left)) need(padded_rows(tile_rows(left), weight.dtype_));
     }
   }
 }

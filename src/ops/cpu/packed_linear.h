@@ -53,8 +53,9 @@ class ProductEngine {
   /// The next tile of `rows_left` rows: by brgemm 64, 48, 32, 16, or what is below 16; by other kernels up to 60.
   int64_t tile_rows(int64_t rows_left) const;
   /// The rows that a tile of `rows` must be padded to, so that every row is summed in one order (measured): brgemm may
-  /// sum a lone f32 row in another; the older kernels work on 6 rows at a time and sum the 1 to 3 last ones in another.
-  int64_t padded_rows(int64_t rows) const;
+  /// sum a lone f32 row in another, and with AMX leaves up to 4 bf16 rows to AVX-512; the older kernels work on 6 rows
+  /// at a time and sum the 1 to 3 last ones in another.
+  int64_t padded_rows(int64_t rows, DType dtype) const;
   /// Makes the primitives that a product of `rows` rows needs. Not at the same time as multiply().
   void prepare(const PackedLinear& weight, int64_t rows);
   /// out f32 [rows, slice_cols], dense = x E [rows, C] times one slice. Dense, because oneDNN 2.6 falls back to its
@@ -67,6 +68,7 @@ class ProductEngine {
   dnnl::matmul make(int64_t rows, const Key& key, const dnnl::memory::desc& weights) const;
 
   bool brgemm_ = false;  // AVX512 and later
+  bool amx_ = false;
   dnnl::engine engine_;
   dnnl::stream stream_;
   std::map<Key, std::array<dnnl::matmul, kTileRows + 1>> primitives_;

@@ -1,0 +1,17 @@
+// The engine's own rate: a fixed number of inputs in flight, without tokenizer and HTTP. What a server in front of it is
+// compared with.
+#pragma once
+
+#include <vector>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+namespace quern {
+
+/// Inputs per second while `in_flight` copies of `ids` are always in the engine. Drains the engine at the end. An Error
+/// when a Job failed.
+Result<double> closed_loop_inputs_per_second(Engine& engine, const std::vector<int32_t>& ids, int in_flight,
+                                             double seconds);
+
+}  // namespace quern
