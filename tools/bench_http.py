@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -24,18 +25,19 @@ wrk.body = '%s'
 """
 
 
-def start(command, folder):
-    port_file = pathlib.Path(folder, "port")
-    port_file.unlink(missing_ok=True)
-    process = subprocess.Popen([*command, "--port-file", port_file], stderr=subprocess.DEVNULL)
+def start(command):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(6000):
         if process.poll() is not None:
             sys.exit(f"{command} ended with exit code {process.returncode}")
         try:
-            url = f"http://127.0.0.1:{port_file.read_text().strip()}"
             urllib.request.urlopen(url + "/ready", timeout=5).close()
             return process, url
-        except (OSError, ValueError):
+        except OSError:
             time.sleep(0.05)
     sys.exit(f"{command} was not ready")
 
@@ -74,12 +76,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     model = ["--model-path", options.model_path] if options.model_path else []
-    server = ([options.build / "api_server_bench", "--log-level", "info", "--port", "0"] if options.null else
-              [options.build / "quern", "serve", "--port", "0", *model])
+    server = ([options.build / "api_server_bench", "--log-level", "info"] if options.null else
+              [options.build / "quern", "serve", *model])
     http, own, slowest = [], [], ""
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):
-            process, url = start(server, folder)
+            process, url = start(server)
             tokens = check(url)
             wrk(url, options.connections, 2, folder)  # warm
             rate, slowest = wrk(url, options.connections, options.seconds, folder)
