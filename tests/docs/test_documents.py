@@ -21,6 +21,7 @@ RUN_ELSEWHERE = {
     "./dev lint": "by hand before each push: clang-tidy takes minutes",
     "./dev fuzz 60": "by hand: its time is the number it is given for each fuzzer",
     "./dev bench": "by hand: a 1.2 GB model and quiet cores",
+    "./dev bench http": "by hand: quiet cores",
     "./dev golden": "by hand: installs PyTorch",
     "./dev eval": "by hand: needs ../shared",
 }

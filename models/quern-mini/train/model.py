@@ -71,27 +71,18 @@ def after_attention(x, a, wo, norm, gate, up, down):
     return x + F.linear(F.silu(g) * u, down.to(h.dtype))
 
 
-def fused_attention(q, k, v):
-    """Causal attention by the fused kernel; q [B, heads, L, d], k, v [B, kv_heads, L, d] -> [B, heads, L, d]."""
+def attention(q, k, v):
+    """Causal; q [B, heads, L, d], k, v [B, kv_heads, L, d] -> [B, heads, L, d]."""
     groups = q.shape[1] // k.shape[1]
-    k, v = (t.repeat_interleave(groups, 1) if groups > 1 else t.contiguous() for t in (k, v))
-    return F.scaled_dot_product_attention(q.contiguous(), k, v, is_causal=True)
-
-
-def plain_attention(q, k, v):
-    """The same written out: for short texts, whose rows would leave most of the fused kernel's tile empty."""
-    B, heads, L, d = q.shape
-    q = q.reshape(B, k.shape[1], -1, L, d)
-    k, v = k[:, :, None].expand(-1, -1, q.shape[2], -1, -1), v[:, :, None].expand(-1, -1, q.shape[2], -1, -1)
-    hide = torch.ones(L, L, dtype=torch.bool, device=q.device).triu(1)
-    s = (q * d ** -0.5) @ k.transpose(-1, -2)
-    return (s.masked_fill(hide, float("-inf")).softmax(-1) @ v).reshape(B, heads, L, d)
+    if groups > 1:
+        k, v = (t.repeat_interleave(groups, 1) for t in (k, v))
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 class Student(nn.Module):
     def __init__(self, shape, dtype=torch.bfloat16, compiled=True):
         super().__init__()
-        self.shape, self.dtype, self.plain_attention_tokens_max = shape, dtype, 64
+        self.shape, self.dtype = shape, dtype
         self.embed_tokens = nn.Embedding(shape["vocab"], shape["hidden"])
         self.layers = nn.ModuleList(Layer(shape["hidden"], shape["heads"], shape["kv_heads"], shape["intermediate"])
                                     for _ in range(shape["layers"]))
@@ -111,7 +102,6 @@ class Student(nn.Module):
         """
         before, after = (before_attention, after_attention) if plain else (self.before, self.after)
         B, L = ids.shape
-        attend = plain_attention if plain or L <= self.plain_attention_tokens_max else fused_attention
         inverse = ROPE_THETA ** (-torch.arange(0, HEAD_DIM, 2, device=ids.device).float() / HEAD_DIM)
         angle = torch.arange(L, device=ids.device).float()[:, None] * inverse
         angle = torch.cat((angle, angle), -1).repeat(B, 1)
@@ -122,8 +112,7 @@ class Student(nn.Module):
             q, k, v = before(x, layer.input_layernorm.weight, at.q_proj.weight, at.k_proj.weight, at.v_proj.weight,
                              at.q_norm.weight, at.k_norm.weight, cos, sin)
             q, k, v = (t.view(B, L, -1, HEAD_DIM).transpose(1, 2) for t in (q, k, v))
-            a = attend(q, k, v)
-            a = a.transpose(1, 2).reshape(B * L, -1)
+            a = attention(q, k, v).transpose(1, 2).reshape(B * L, -1)
             x = after(x, a, at.o_proj.weight, layer.post_attention_layernorm.weight, mlp.gate_proj.weight,
                       mlp.up_proj.weight, mlp.down_proj.weight)
         last = torch.arange(B, device=ids.device) * L + lengths - 1

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Step 5, on a machine with one H100: starts train.py once, beside the calls that wait for it.
+# Step 5, on a machine with one or more GPUs: starts train.py once, beside the calls that wait for it.
 #
 #   models/quern-mini/train/run_device.sh PACK OUT WAIT_SECONDS TRAIN_SECONDS
 #
@@ -12,7 +12,8 @@ if [ ! -e "$work/pid" ]; then
   mkdir -p "$work/out"
   export TOKENIZERS_PARALLELISM=true PYTHONUNBUFFERED=1
   cp -r . "$work/train"; cp -r "$pack" "$work/pack"
-  (cd "$work/train" && setsid -f nohup python3 train.py "$work/pack" "$work/out" runs_compare.json "$train_seconds" \
+  (cd "$work/train" && setsid -f nohup python3 -m torch.distributed.run --nproc_per_node="$(nvidia-smi -L | wc -l)" \
+    train.py "$work/pack" "$work/out" runs_final.json "$train_seconds" \
     > "$work/log" 2>&1 < /dev/null)
   while [ ! -e "$work/pid" ] && [ $((SECONDS - begin)) -lt 60 ]; do sleep 1; done
 fi

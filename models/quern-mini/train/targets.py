@@ -1,8 +1,7 @@
 """What the student is asked to match: the teacher's vectors, centred per language, turned to principal axes.
 
 Subtracting each language's mean takes away what only says "this is Chinese", which helps search across languages; the
-principal axes put the most meaning first, so that a vector may be cut. The two sides of a translation share their mean
-vector as target.
+principal axes put the most meaning first, so that a vector may be cut.
 """
 import numpy as np
 import torch
@@ -16,18 +15,20 @@ BATCH_TOKENS = 1 << 17
 
 
 @torch.no_grad()
-def teacher_vectors(model, ragged, device):
-    """Unit vectors f16 [N, H] on `device`; rows of equal length share a batch, so no mask is needed."""
-    out = torch.empty(len(ragged.lengths), model.H, dtype=torch.float16, device=device)
+def teacher_vectors(model, ragged, device, chosen=None):
+    """Unit vectors f16 [N, H] on `device` of all rows or the chosen; rows of equal length share a batch: no mask is needed."""
+    chosen = np.arange(len(ragged.lengths)) if chosen is None else chosen
+    out = torch.empty(len(chosen), model.H, dtype=torch.float16, device=device)
     ids = torch.from_numpy(ragged.ids).to(device)
-    order = np.argsort(ragged.lengths, kind="stable")
-    edges = np.flatnonzero(np.diff(ragged.lengths[order], prepend=-1, append=1 << 30))
+    lengths = ragged.lengths[chosen]
+    order = np.argsort(lengths, kind="stable")
+    edges = np.flatnonzero(np.diff(lengths[order], prepend=-1, append=1 << 30))
     for lo, hi in zip(edges[:-1], edges[1:]):
-        length = int(ragged.lengths[order[lo]])
+        length = int(lengths[order[lo]])
         step = max(1, BATCH_TOKENS // length)
         for i in range(lo, hi, step):
             rows = order[i:min(i + step, hi)]
-            at = torch.from_numpy(ragged.starts[rows]).to(device)[:, None] + torch.arange(length, device=device)
+            at = torch.from_numpy(ragged.starts[chosen[rows]]).to(device)[:, None] + torch.arange(length, device=device)
             out[torch.from_numpy(rows).to(device)] = F.normalize(model(ids[at].long(), None), dim=1).half()
     return out
 
@@ -62,17 +63,6 @@ class Map:
     def __call__(self, vectors, langs, means=None):
         centred = self._centred(vectors, langs, self.means if means is None else means)
         return torch.cat([F.normalize(c.float() @ self.axes, dim=1).half() for c in centred.split(200000)])
-
-
-def share_between_translations(vectors, pairs):
-    """Each side of a translation gets the unit mean of its own vector and the mean of its translations' vectors."""
-    translations = torch.from_numpy(pairs[pairs[:, 2] == 0][:, :2].astype(np.int64)).to(vectors.device)
-    total = torch.zeros_like(vectors, dtype=torch.float32)
-    count = torch.zeros(len(vectors), 1, device=vectors.device)
-    for i, j in ((0, 1), (1, 0)):
-        total.index_add_(0, translations[:, i], vectors[translations[:, j]].float())
-        count.index_add_(0, translations[:, i], torch.ones(len(translations), 1, device=vectors.device))
-    return F.normalize(vectors.float() + total / count.clamp(min=1), dim=1).half()
 
 
 def load_teacher(folder, device):
