@@ -184,8 +184,8 @@ Result<void> bench_engine(ModelStack& stack, const BenchOptions& options) {
   Engine engine(stack.scheduler_config(), [&stack](const Batch& batch) { return stack.runner().run(batch); });
   const auto rate = closed_loop_inputs_per_second(engine, *ids, options.in_flight, options.seconds);
   if (!rate) return rate.error();
-  std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s\n", options.in_flight, ids->size(), *rate,
-              *rate * static_cast<double>(ids->size()));
+  std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s\n", options.in_flight, ids->size(),
+              *rate, *rate * static_cast<double>(ids->size()));
   return {};
 }
 

@@ -50,8 +50,7 @@ Result<double> closed_loop_inputs_per_second(Engine& engine, const std::vector<i
   sleep_s(seconds / 4);  // until the batches have found their size
   const int64_t begin_us = now_us(), begin = loop.ended();
   sleep_s(seconds);
-  const double rate =
-      static_cast<double>(loop.ended() - begin) * 1e6 / static_cast<double>(now_us() - begin_us);
+  const double rate = static_cast<double>(loop.ended() - begin) * 1e6 / static_cast<double>(now_us() - begin_us);
   loop.stop();
   engine.drain();  // nothing calls back into `loop` once it returns
   if (loop.failed()) return internal_error("a Job failed in the closed loop");

@@ -1,5 +1,5 @@
-// The engine's own rate: a fixed number of inputs in flight, without tokenizer and HTTP. What a server in front of it is
-// compared with.
+// The engine's own rate: a fixed number of inputs in flight, without tokenizer and HTTP. What a server in front of it
+// is compared with.
 #pragma once
 
 #include <vector>

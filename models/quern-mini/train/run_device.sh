@@ -7,7 +7,7 @@
 set -u
 pack=$1 out=$2 wait_seconds=$3 train_seconds=$4 begin=$SECONDS
 work=/tmp/qm-train
-cd "$(dirname "$0")"
+cd "$(dirname "$0")" || exit
 if [ ! -e "$work/pid" ]; then
   mkdir -p "$work/out"
   export TOKENIZERS_PARALLELISM=true PYTHONUNBUFFERED=1
