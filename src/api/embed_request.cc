@@ -35,9 +35,12 @@ std::string describe_type(const dom::element& value) {
   return "an unknown type";
 }
 
+Error must_be(const std::string& field, std::string_view wanted, std::string_view got) {
+  return invalid_argument("'" + field + "' must be " + std::string(wanted) + ", not " + std::string(got) + ".", field);
+}
+
 Error wrong_type(const std::string& field, std::string_view wanted, const dom::element& value) {
-  return invalid_argument("'" + field + "' must be " + std::string(wanted) + ", not " + describe_type(value) + ".",
-                          field);
+  return must_be(field, wanted, describe_type(value));
 }
 
 // JSON has one kind of number: 256.0 is an integer too.
@@ -55,8 +58,7 @@ Result<int64_t> bounded_integer(const dom::element& value, const std::string& fi
   const auto integer = as_integer(value);
   if (!integer && !too_big) return wrong_type(field, wanted, value);
   if (too_big || *integer < min || *integer > max) {
-    const std::string got = too_big ? "more" : std::to_string(*integer);
-    return invalid_argument("'" + field + "' must be " + wanted + ", not " + got + ".", field);
+    return must_be(field, wanted, too_big ? "more" : std::to_string(*integer));
   }
   return *integer;
 }
@@ -248,7 +250,7 @@ class EmbedRequestParser {
         where.append("[").append(std::to_string(ids.size())).append("]");
         const std::string wanted = "a token id from 0 to " + std::to_string(config_.vocab_tokens - 1);
         if (!id) return wrong_type(where, wanted, item);
-        return invalid_argument("'" + where + "' must be " + wanted + ", not " + std::to_string(*id) + ".", where);
+        return must_be(where, wanted, std::to_string(*id));
       }
       ids.push_back(static_cast<int32_t>(*id));
     }

@@ -9,7 +9,7 @@ const Metrics::Buckets kSecondsBuckets = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.
 /// 1, 2, 4, ... up to the limit, which is a bucket of its own.
 Metrics::Buckets powers_up_to(int32_t limit) {
   Metrics::Buckets buckets;
-  for (double edge = 1; edge < limit; edge *= 2) buckets.push_back(edge);
+  for (int64_t edge = 1; edge < limit; edge *= 2) buckets.push_back(static_cast<double>(edge));
   buckets.push_back(limit);
   return buckets;
 }

@@ -139,7 +139,7 @@ void Bpe::encode_word(std::string_view word, std::vector<int32_t>& ids) const {
     if (const int32_t id = vocab.find(word); id != Vocab::kNone) return ids.push_back(id);
   }
   if (word.size() <= kScanSymbolsMax) {
-    int32_t symbols[kScanSymbolsMax];
+    int32_t symbols[kScanSymbolsMax] = {};
     for (size_t i = 0; i < word.size(); ++i) symbols[i] = byte_ids[static_cast<unsigned char>(word[i])];
     return encode_by_scan(merges, symbols, word.size(), ids);
   }
