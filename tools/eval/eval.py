@@ -132,7 +132,7 @@ def main():
         code = server.stop()
     seconds = time.time() - begin
     print(table(full, cut, bm25.figures(dev_sets, sets), teacher))
-    print(f"\n{len(server.known)} texts, {server.tokens} tokens in {seconds:.0f} s through {server.info['dtype'] if 'dtype' in server.info else options.dtype}; "
+    print(f"\n{len(server.known)} texts, {server.tokens} tokens in {seconds:.0f} s; dtype {server.info.get('dtype', options.dtype)}, "
           f"quern {server.info.get('version', '')}")
     if options.vectors:
         keys = list(server.known)
