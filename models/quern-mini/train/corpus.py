@@ -16,10 +16,10 @@ import targets
 
 BUCKETS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
 CLUSTERS, NEIGHBOURS = 4096, 32
-VARIANTS, SPANS = 300000, 700000
+VARIANTS, SPANS = 400000, 1500000
 WHITEN = 0.3  # what MEASURE_TEACHER=1 chose
 PROMPTED_SHARE, PROMPTED_TOKENS_MAX = 0.3, 64
-LONG_TEXTS, LONG_CHARS = 60000, (300, 1600)
+LONG_TEXTS, LONG_CHARS = 100000, (300, 1600)
 SOURCE_FULL = 20000  # a source of n texts above this counts as sqrt(n * SOURCE_FULL)
 LANG_WEIGHTS = {"en": 1.0, "zh": 1.0, "code": 0.35, "other": 0.5}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -85,21 +85,25 @@ def tokenise_rows(folder, workers, log):
     rng = np.random.default_rng(0)
     texts, langs, sources, pairs, sets = data.load_texts(folder, workers)
     log(len(texts), "texts", len(pairs), "pairs unpacked")
-    plain, plain_teacher = data.tokenise_all(folder, texts, workers)
-    short = np.flatnonzero((plain.lengths <= PROMPTED_TOKENS_MAX) & (rng.random(len(texts)) < PROMPTED_SHARE))
-    fit = np.flatnonzero((plain.lengths >= 6) & (plain.lengths <= 48))
-    varied_of = np.sort(rng.permutation(fit)[:VARIANTS])
-    span_of = np.sort(rng.choice(np.flatnonzero(plain.lengths >= 12), min(SPANS, len(texts) // 2)))
+    plain = data.tokenise_all(folder, texts, workers, cut=True)
+    lengths = plain[0].lengths
+    short = np.flatnonzero((lengths <= PROMPTED_TOKENS_MAX) & (rng.random(len(texts)) < PROMPTED_SHARE))
+    varied_of = np.sort(rng.permutation(np.flatnonzero((lengths >= 6) & (lengths <= 48)))[:VARIANTS])
+    span_of = np.sort(rng.choice(np.flatnonzero(lengths >= 12), min(SPANS, len(texts))))
     joined, long_of = long_texts(texts, sources, rng)
-    parts = [(plain, plain_teacher), data.tokenise_all(folder, [texts[i] for i in short], workers, True, data.QUERY),
-             data.tokenise_all(folder, joined, workers), data.tokenise_all(folder, variants(texts, varied_of, rng), workers),
+    parts = [plain, data.tokenise_all(folder, [texts[i] for i in short], workers, True, data.QUERY),
+             data.tokenise_all(folder, joined, workers, cut=True),
+             data.tokenise_all(folder, variants(texts, varied_of, rng), workers),
              data.tokenise_all(folder, spans(texts, span_of, rng), workers)]
     origin = np.concatenate([np.arange(len(texts)), short, long_of, varied_of, span_of])
-    student, teacher = (data.Ragged.join([p[k] for p in parts]) for k in (0, 1))
-    group = np.repeat(np.arange(len(parts)), [len(p[0].lengths) for p in parts])
+    student, teacher, begun = (data.Ragged.join([p[k] for p in parts]) for k in (0, 1, 3))
+    first = np.cumsum([0] + [len(p[0].lengths) for p in parts])
+    cuts = np.concatenate([p[2] + [first[i], 0] for i, p in enumerate(parts)])
+    group = np.repeat(np.arange(len(parts)), np.diff(first))
+    teacher = data.Ragged.join([teacher, begun])
     os.makedirs(SHARED, exist_ok=True)
     arrays = dict(ids=student.ids, lengths=student.lengths, teacher_ids=teacher.ids, teacher_lengths=teacher.lengths,
-                  origin=origin, group=group, langs=langs, weights=weights_of(langs, sources), pairs=pairs)
+                  origin=origin, group=group, cuts=cuts, langs=langs, weights=weights_of(langs, sources), pairs=pairs)
     for name, array in arrays.items():
         np.save(f"{SHARED}/{name}.npy", array)
     json.dump(sets, open(f"{SHARED}/sets.json", "w"))
@@ -108,7 +112,7 @@ def tokenise_rows(folder, workers, log):
 
 class Corpus:
     def __init__(self, folder, workers, log):
-        if RANK == 0:
+        if RANK == 0 and not os.path.exists(f"{SHARED}/sets.json"):  # written last
             tokenise_rows(folder, workers, log)
         if WORLD > 1:
             dist.barrier()
@@ -118,17 +122,29 @@ class Corpus:
         self.model = targets.load_teacher(folder, DEVICE)
         raw = self._teacher_vectors(data.Ragged(ids=load("teacher_ids"), lengths=load("teacher_lengths")))
         log("teacher vectors", tuple(raw.shape))
+        cuts = load("cuts")
+        of_target = np.concatenate([origin, origin[cuts[:, 0]]])  # the targets: one of each row, then of each beginning
         plain, prompted = (torch.from_numpy(np.flatnonzero(group == k)).to(DEVICE) for k in (0, 1))
         langs_prompted = self.langs[origin[group == 1]]
         self.map = targets.Map(raw[plain], self.langs, WHITEN)
         if WORLD > 1:
-            dist.broadcast(self.map.axes, 0)
-        self.targets = self.map(raw, self.langs[origin])
+            dist.broadcast(self.map.rotation, 0)
+            dist.broadcast(self.map.scales, 0)
+        self.targets = self.map(raw, self.langs[of_target])
         self.means_query = self.map.means_of(raw[prompted], langs_prompted)
         query = self.map(raw[prompted], langs_prompted, self.means_query).float()
         # A prompted text is to lie between what the teacher says of it as a query and as a passage.
         own = torch.from_numpy(origin[group == 1]).to(DEVICE)
         self.targets[prompted] = F.normalize(query + self.targets[plain][own].float(), dim=1).half()
+        # For each row the places of its tokens that have a target, the last one first; -1: none.
+        self.places = torch.full((len(origin), 1 + data.CUTS), -1, device=DEVICE)
+        self.places[:, 0] = torch.from_numpy(self.lengths_cpu - 1).to(DEVICE)
+        self.target_of = torch.zeros_like(self.places)
+        self.target_of[:, 0] = torch.arange(len(origin), device=DEVICE)
+        for k in range(data.CUTS):
+            rows = torch.from_numpy(cuts[k::data.CUTS, 0]).to(DEVICE)
+            self.places[rows, 1 + k] = torch.from_numpy(cuts[k::data.CUTS, 1]).to(DEVICE)
+            self.target_of[rows, 1 + k] = len(origin) + torch.arange(k, len(cuts), data.CUTS, device=DEVICE)
         self.near = self._neighbours(origin)
         self.weights = load("weights")[origin]
         starts = np.concatenate([[0], np.cumsum(self.lengths_cpu)])
@@ -154,14 +170,18 @@ class Corpus:
     def _neighbours(self, origin):
         """For each row (cluster, its origin's place): sorting by it puts texts of near meaning beside each other."""
         centres = self.targets[torch.from_numpy(np.random.default_rng(2).integers(0, len(self.targets), CLUSTERS)).to(DEVICE)]
-        cluster = torch.cat([(part @ centres.T).argmax(1) for part in self.targets.split(65536)]).cpu().numpy()
+        cluster = torch.cat([(part @ centres.T).argmax(1) for part in self.targets[:len(origin)].split(65536)]).cpu().numpy()
         return cluster, origin
 
     def batch(self, rows, length):
-        """Places -> ids i64 [B, length], lengths [B], rows on the device."""
+        """Rows -> ids i64 [B, length], lengths [B], rows on the device."""
         rows = torch.from_numpy(rows).to(DEVICE, non_blocking=True)
         ids = self.ids[self.starts[rows][:, None] + torch.arange(length, device=DEVICE)].long()
         return ids, self.lengths[rows].clamp(max=length), rows
+
+    def wanted(self, rows):
+        """rows [B] -> token places i64 [B, 1 + CUTS] (-1: none) and targets f32 [B, 1 + CUTS, H]."""
+        return self.places[rows], self.targets[self.target_of[rows]].float()
 
     def measure_teacher(self, folder):
         """The teacher's own figures on the dev sets, plain and mapped."""

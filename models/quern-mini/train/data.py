@@ -13,6 +13,7 @@ import teacher_file
 PROMPT = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 STUDENT_TOKENS_MAX = 384
 TEACHER_TOKENS_MAX = 384
+CUTS, CUT_TOKENS_MIN = 2, 8
 PASSAGE, QUERY = "passage: ", "query: "
 
 
@@ -54,10 +55,26 @@ def unpack_texts(path):
     return lzma.open(path).read().decode().split("\0")
 
 
-def tokenise(folder, texts, prompted, prefix):
-    """One worker's share: student ids without and (for the chosen) with the prompt, teacher ids."""
+def beginnings(folder, texts, seed):
+    """Of each text of CUT_TOKENS_MIN tokens or more, CUTS beginnings that end with a token of the student.
+
+    Returns rows of (text's place, token's place) i64 [n, 2], and the teacher's ids of the beginnings.
+    """
+    tokenizer, rng, at, out = tokenizers_of(folder)[0], np.random.default_rng(seed), [], []
+    for i, e in enumerate(tokenizer.encode_batch(texts)):
+        tokens = min(len(e.ids), STUDENT_TOKENS_MAX) - 1
+        if tokens >= CUT_TOKENS_MIN:
+            for k in rng.choice(np.arange(1, tokens - 1), CUTS, replace=False):
+                at.append((i, k))
+                out.append(texts[i][:e.offsets[k][1]])
+    return np.array(at, np.int64).reshape(-1, 2), teacher_ids(folder, out)
+
+
+def tokenise(folder, texts, prompted, prefix, cut):
+    """One worker's share: student ids (with the prompt, where that is asked for), teacher ids, beginnings."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    return student_ids(folder, texts, PROMPT if prompted else ""), teacher_ids(folder, texts, prefix)
+    return (student_ids(folder, texts, PROMPT if prompted else ""), teacher_ids(folder, texts, prefix),
+            *(beginnings(folder, texts, len(texts[0])) if cut else (np.empty((0, 2), np.int64), Ragged(ids=np.empty(0, np.int32), lengths=np.empty(0, np.int64)))))
 
 
 def load_texts(folder, workers):
@@ -72,8 +89,10 @@ def load_texts(folder, workers):
     return texts, np.array(langs), np.array(sources), pairs, meta["sets"]
 
 
-def tokenise_all(folder, texts, workers, prompted=False, prefix=PASSAGE, chunk=4000):
+def tokenise_all(folder, texts, workers, prompted=False, prefix=PASSAGE, cut=False, chunk=2000):
+    """Student ids, teacher ids; beginnings as (text's place, token's place) and their teacher ids."""
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(tokenise, folder, texts[i:i + chunk], prompted, prefix) for i in range(0, len(texts), chunk)]
-        done = [job.result() for job in jobs]
-    return Ragged.join([d[0] for d in done]), Ragged.join([d[1] for d in done])
+        jobs = [pool.submit(tokenise, folder, texts[i:i + chunk], prompted, prefix, cut) for i in range(0, len(texts), chunk)]
+        student, teacher, places, begun = zip(*[job.result() for job in jobs])
+    places = np.concatenate([p + [i * chunk, 0] for i, p in enumerate(places)])
+    return Ragged.join(student), Ragged.join(teacher), places, Ragged.join(begun)

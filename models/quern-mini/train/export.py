@@ -23,11 +23,11 @@ ANSWERS = [("The capital of China is Beijing.", None), ("北京是中国的首�
 
 def config_of(shape, eos):
     return {"architectures": ["Qwen3Model"], "attention_bias": False, "attention_dropout": 0.0, "bos_token_id": eos,
-            "eos_token_id": eos, "head_dim": 64, "hidden_act": "silu", "hidden_size": shape["hidden"], "initializer_range": 0.02,
+            "eos_token_id": eos, "head_dim": shape["head_dim"], "hidden_act": "silu", "hidden_size": shape["hidden"], "initializer_range": 0.02,
             "intermediate_size": shape["intermediate"], "max_position_embeddings": TOKENS_MAX,
             "max_window_layers": shape["layers"], "model_type": "qwen3", "num_attention_heads": shape["heads"],
             "num_hidden_layers": shape["layers"], "num_key_value_heads": shape["kv_heads"], "rms_norm_eps": 1e-6,
-            "rope_scaling": None, "rope_theta": 1000000, "sliding_window": None, "tie_word_embeddings": True,
+            "rope_scaling": None, "rope_theta": shape["rope_theta"], "sliding_window": None, "tie_word_embeddings": True,
             "torch_dtype": "bfloat16", "use_cache": True, "use_sliding_window": False, "vocab_size": shape["vocab"]}
 
 

@@ -19,21 +19,14 @@ def similarity_loss(z, t, temperature):
     return total / len(WIDTHS)
 
 
-def distillation_loss(z, t, recipe):
-    """z, t f32 [B, 384] -> the weighted sum, and both its parts for the log."""
-    far = sum(1 - F.cosine_similarity(z[:, :w], t[:, :w], dim=1).mean() for w in WIDTHS) / len(WIDTHS)
-    unlike = similarity_loss(z, t, recipe["temperature"])
-    return recipe["cosine"] * far + recipe["similarity"] * unlike, torch.stack((far, unlike)).detach()
+def distillation_loss(z, t, known, recipe):
+    """z, t f32 [B, K, 384], the whole text's vector first, then those of its beginnings; known bool [B, K].
 
-
-def pairs_loss(a, b, ta, tb, temperature):
-    """InfoNCE both ways at two widths; a negative that the teacher finds as near as the true pair is not one."""
-    truth = (ta * tb).sum(1, keepdim=True)
-    false_negative = (ta @ tb.T > torch.minimum(truth, truth.new_tensor(0.9)) - 0.05)
-    false_negative.fill_diagonal_(False)
-    labels, total = torch.arange(len(a), device=a.device), 0.0
-    for w in (128, a.shape[1]):
-        s = F.normalize(a[:, :w], dim=1) @ F.normalize(b[:, :w], dim=1).T / temperature
-        s = s.masked_fill(false_negative, -1e4)
-        total = total + F.cross_entropy(s, labels) + F.cross_entropy(s.T, labels)
-    return total / 4
+    Returns the weighted sum and, for the log, 1 - cosine of whole texts, of beginnings, and the similarity loss.
+    """
+    far = sum(1 - F.cosine_similarity(z[..., :w], t[..., :w], dim=2) for w in WIDTHS) / len(WIDTHS)
+    whole = far[:, 0].mean()
+    begun = (far[:, 1:] * known[:, 1:]).sum() / known[:, 1:].sum().clamp(min=1)
+    unlike = similarity_loss(z[:, 0], t[:, 0], recipe["temperature"])
+    loss = whole + recipe["beginnings"] * begun + recipe["similarity"] * unlike
+    return loss, torch.stack((whole, begun, unlike)).detach()

@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from torch import nn
 
 EPS = 1e-6
-ROPE_THETA = 1e6
-HEAD_DIM = 64
 
 
 def rms_norm(x, weight):
@@ -31,13 +29,13 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, hidden, heads, kv_heads):
+    def __init__(self, hidden, heads, kv_heads, head_dim):
         super().__init__()
-        self.q_proj = nn.Linear(hidden, heads * HEAD_DIM, bias=False)
-        self.k_proj = nn.Linear(hidden, kv_heads * HEAD_DIM, bias=False)
-        self.v_proj = nn.Linear(hidden, kv_heads * HEAD_DIM, bias=False)
-        self.o_proj = nn.Linear(heads * HEAD_DIM, hidden, bias=False)
-        self.q_norm, self.k_norm = Norm(HEAD_DIM), Norm(HEAD_DIM)
+        self.q_proj = nn.Linear(hidden, heads * head_dim, bias=False)
+        self.k_proj = nn.Linear(hidden, kv_heads * head_dim, bias=False)
+        self.v_proj = nn.Linear(hidden, kv_heads * head_dim, bias=False)
+        self.o_proj = nn.Linear(heads * head_dim, hidden, bias=False)
+        self.q_norm, self.k_norm = Norm(head_dim), Norm(head_dim)
 
 
 class Mlp(nn.Module):
@@ -49,18 +47,19 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, hidden, heads, kv_heads, intermediate):
+    def __init__(self, shape):
         super().__init__()
+        hidden = shape["hidden"]
         self.input_layernorm, self.post_attention_layernorm = Norm(hidden), Norm(hidden)
-        self.self_attn = Attention(hidden, heads, kv_heads)
-        self.mlp = Mlp(hidden, intermediate)
+        self.self_attn = Attention(hidden, shape["heads"], shape["kv_heads"], shape["head_dim"])
+        self.mlp = Mlp(hidden, shape["intermediate"])
 
 
 def before_attention(x, norm, wq, wk, wv, nq, nk, cos, sin):
     """x [T, H] -> q [T, heads, d], k, v [T, kv_heads, d]."""
     h = rms_norm(x, norm)
     qkv = F.linear(h, torch.cat((wq, wk, wv)).to(h.dtype))
-    q, k, v = (t.view(len(h), -1, HEAD_DIM) for t in qkv.split((len(wq), len(wk), len(wv)), 1))
+    q, k, v = (t.view(len(h), -1, len(nq)) for t in qkv.split((len(wq), len(wk), len(wv)), 1))
     return rotate(rms_norm(q, nq), cos, sin), rotate(rms_norm(k, nk), cos, sin), v
 
 
@@ -79,13 +78,21 @@ def attention(q, k, v):
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
+def attend(layer, x, B, L, cos, sin, before=before_attention):
+    """x [B * L, H] -> what the heads of all tokens gather, [B * L, heads * d]."""
+    at = layer.self_attn
+    q, k, v = before(x, layer.input_layernorm.weight, at.q_proj.weight, at.k_proj.weight, at.v_proj.weight,
+                     at.q_norm.weight, at.k_norm.weight, cos, sin)
+    q, k, v = (t.view(B, L, -1, t.shape[-1]).transpose(1, 2) for t in (q, k, v))
+    return attention(q, k, v).transpose(1, 2).reshape(B * L, -1)
+
+
 class Student(nn.Module):
     def __init__(self, shape, dtype=torch.bfloat16, compiled=True):
         super().__init__()
         self.shape, self.dtype = shape, dtype
         self.embed_tokens = nn.Embedding(shape["vocab"], shape["hidden"])
-        self.layers = nn.ModuleList(Layer(shape["hidden"], shape["heads"], shape["kv_heads"], shape["intermediate"])
-                                    for _ in range(shape["layers"]))
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape["layers"]))
         self.norm = Norm(shape["hidden"])
         for name, p in self.named_parameters():
             if p.dim() == 2:
@@ -95,25 +102,27 @@ class Student(nn.Module):
         make = (lambda f: torch.compile(f, dynamic=False)) if compiled else (lambda f: f)
         self.before, self.after = make(before_attention), make(after_attention)
 
-    def forward(self, ids, lengths, plain=False):
-        """ids i64 [B, L], lengths i64 [B] (the end-of-text token included) -> f32 [B, H], not normalised.
+    def rotations(self, B, L, device):
+        """cos, sin [B * L, head_dim] of RoPE, every row of the batch from position 0 on."""
+        d = self.shape["head_dim"]
+        inverse = self.shape["rope_theta"] ** (-torch.arange(0, d, 2, device=device).float() / d)
+        angle = torch.arange(L, device=device).float()[:, None] * inverse
+        angle = torch.cat((angle, angle), -1).repeat(B, 1)
+        return angle.cos().to(self.dtype), angle.sin().to(self.dtype)
+
+    def forward(self, ids, places, plain=False):
+        """ids i64 [B, L], places i64 [B, K] of the tokens whose vectors are wanted -> f32 [B, K, H], not normalised.
 
         `plain` runs the uncompiled functions: for shapes seen once, in evaluation.
         """
         before, after = (before_attention, after_attention) if plain else (self.before, self.after)
         B, L = ids.shape
-        inverse = ROPE_THETA ** (-torch.arange(0, HEAD_DIM, 2, device=ids.device).float() / HEAD_DIM)
-        angle = torch.arange(L, device=ids.device).float()[:, None] * inverse
-        angle = torch.cat((angle, angle), -1).repeat(B, 1)
-        cos, sin = angle.cos().to(self.dtype), angle.sin().to(self.dtype)
+        cos, sin = self.rotations(B, L, ids.device)
         x = F.embedding(ids.reshape(-1), self.embed_tokens.weight).to(self.dtype)
         for layer in self.layers:
-            at, mlp = layer.self_attn, layer.mlp
-            q, k, v = before(x, layer.input_layernorm.weight, at.q_proj.weight, at.k_proj.weight, at.v_proj.weight,
-                             at.q_norm.weight, at.k_norm.weight, cos, sin)
-            q, k, v = (t.view(B, L, -1, HEAD_DIM).transpose(1, 2) for t in (q, k, v))
-            a = attention(q, k, v).transpose(1, 2).reshape(B * L, -1)
-            x = after(x, a, at.o_proj.weight, layer.post_attention_layernorm.weight, mlp.gate_proj.weight,
+            mlp = layer.mlp
+            a = attend(layer, x, B, L, cos, sin, before)
+            x = after(x, a, layer.self_attn.o_proj.weight, layer.post_attention_layernorm.weight, mlp.gate_proj.weight,
                       mlp.up_proj.weight, mlp.down_proj.weight)
-        last = torch.arange(B, device=ids.device) * L + lengths - 1
-        return rms_norm(x[last].float(), self.norm.weight)
+        rows = torch.arange(B, device=ids.device)[:, None] * L + places.clamp(min=0)
+        return rms_norm(x[rows].float(), self.norm.weight)

@@ -1,6 +1,7 @@
 """Muon (orthogonalised momentum; Jordan et al. 2024) for matrices of equal shape, stacked so that few kernels launch."""
 import torch
 
+USUAL_RMS = 0.036  # 0.7 / sqrt(384)
 
 def orthogonalise(g, steps=5):
     """Newton-Schulz towards the nearest semi-orthogonal matrix, g [n, rows, columns]."""
@@ -21,6 +22,9 @@ class Muon:
         for p in params:
             self.groups.setdefault(tuple(p.shape), []).append(p)
         self.state = {shape: torch.zeros(len(ps), *shape, device=ps[0].device) for shape, ps in self.groups.items()}
+        # A matrix that starts larger than common moves in larger steps: the transplanted ones differ a hundredfold.
+        self.sizes = {shape: torch.stack([(p.detach().square().mean().sqrt() / USUAL_RMS).clamp(min=1) for p in ps])[:, None, None]
+                      for shape, ps in self.groups.items()}
 
     @torch.no_grad()
     def step(self, lr):
@@ -30,4 +34,4 @@ class Muon:
             update = orthogonalise(grads.lerp_(velocity, self.momentum))
             scale = 0.2 * max(shape) ** 0.5  # an update as large as AdamW's (Liu et al. 2025)
             torch._foreach_mul_(params, 1 - lr * self.weight_decay)
-            torch._foreach_add_(params, list((update * (-lr * scale)).unbind(0)))
+            torch._foreach_add_(params, list((update * self.sizes[shape] * (-lr * scale)).unbind(0)))

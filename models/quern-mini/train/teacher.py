@@ -20,22 +20,22 @@ class Teacher(torch.nn.Module):
                 array = array.reshape(-1, self.H)
             self.register_buffer(name.replace(".", "_"), torch.from_numpy(np.array(array)))
 
-    def _linear(self, x, name):
+    def linear(self, x, name):
         return F.linear(x, getattr(self, name + "_w"), getattr(self, name + "_b"))
 
-    def _norm(self, x, name):
+    def norm(self, x, name):
         return F.layer_norm(x, (self.H,), getattr(self, name + "_w"), getattr(self, name + "_b"), self.eps)
 
     def forward(self, ids, mask):
         """ids i64 [B, L], mask bool [B, L] (None: no padding) -> f32 [B, H], not normalised."""
         B, L = ids.shape
-        x = self._norm(self.emb_word[ids] + self.emb_pos[:L] + self.emb_type[:self.H], "emb_ln")
+        x = self.norm(self.emb_word[ids] + self.emb_pos[:L] + self.emb_type[:self.H], "emb_ln")
         keys = None if mask is None else mask[:, None, None, :]
         for i in range(self.layers):
-            q, k, v = (self._linear(x, f"l{i}_{n}").view(B, L, self.heads, -1).transpose(1, 2) for n in "qkv")
+            q, k, v = (self.linear(x, f"l{i}_{n}").view(B, L, self.heads, -1).transpose(1, 2) for n in "qkv")
             a = F.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2).reshape(B, L, self.H)
-            x = self._norm(x + self._linear(a, f"l{i}_ao"), f"l{i}_aln")
-            x = self._norm(x + self._linear(F.gelu(self._linear(x, f"l{i}_fi")), f"l{i}_fo"), f"l{i}_oln")
+            x = self.norm(x + self.linear(a, f"l{i}_ao"), f"l{i}_aln")
+            x = self.norm(x + self.linear(F.gelu(self.linear(x, f"l{i}_fi")), f"l{i}_fo"), f"l{i}_oln")
         if mask is None:
             return x.float().mean(1)
         weight = mask[:, :, None].to(x.dtype)

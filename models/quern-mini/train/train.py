@@ -2,7 +2,8 @@
 
     torchrun --nproc_per_node=GPUS train.py PACK OUT RUNS.json [SECONDS]
 
-RUNS.json is a list of {"name", "seconds", "shape": {hidden, layers, heads, kv_heads, intermediate}, and recipe keys
+RUNS.json is a list of {"name", "seconds", "shape": {hidden, layers, heads, kv_heads, head_dim, intermediate,
+rope_theta}, "from_layers": those of the teacher that it starts from, and recipe keys
 (see RECIPE)}. With SECONDS, the best of them (the first, when "seconds" is 0) is trained for what is left of that time, an
 averaged checkpoint written and measured every CHECKPOINT_SECONDS. Weights go to OUT as bf16, in parts of at most 15 MB.
 """
@@ -19,17 +20,17 @@ import torch.nn.functional as F
 
 import data
 import dev_sets
+import transplant
 from corpus import DEVICE, RANK, WORLD, Corpus, batches_of
-from losses import distillation_loss, pairs_loss
+from losses import distillation_loss
 from model import Student
 from muon import Muon
 
-RECIPE = {"lr": 1e-3, "muon_lr": 2e-3, "cosine": 1.0, "similarity": 0.2, "temperature": 0.05, "pairs_from": 2, "pairs_weight": 0.1,
-          "pairs_temperature": 0.05, "near": True}
-STEP_TOKENS = 98304  # of one process
+RECIPE = {"lr": 5e-4, "muon_lr": 1e-3, "similarity": 0.1, "temperature": 0.05, "beginnings": 0.5, "near": True}
+STEP_TOKENS = 65536  # of one process
 WARM_STEPS, SPEED_STEPS = 60, 160
 EMA = 0.999
-CHECKPOINT_SECONDS = 240
+CHECKPOINT_SECONDS = 380
 START = time.time()
 
 
@@ -53,22 +54,10 @@ def embed_with(student, folder, cache):
             for k, r in enumerate(chunk):
                 ids[k, :rows.lengths[r]] = rows.ids[rows.starts[r]:rows.starts[r + 1]]
             with torch.no_grad():
-                z = student(torch.from_numpy(ids).to(DEVICE), torch.from_numpy(rows.lengths[chunk]).to(DEVICE), plain=True)
+                z = student(torch.from_numpy(ids).to(DEVICE), torch.from_numpy(rows.lengths[chunk, None] - 1).to(DEVICE), plain=True)[:, 0]
             out[chunk] = F.normalize(z, dim=1).cpu().numpy()
         return out
     return embed
-
-
-def teacher_embeddings(folder, rows):
-    """For each student token, the mean of the teacher's input embeddings over that token's own text, scaled alike."""
-    tokenizer, parts, teacher_tokenizer = data.tokenizers_of(folder)
-    words = data.teacher_file.dequantise(parts["tensors"]["emb.word"][2], parts["shape"]["H"])
-    out = np.zeros((rows, words.shape[1]), np.float32)
-    for i in range(rows):
-        ids = teacher_tokenizer.encode(data.teacher_file.normalise(parts, tokenizer.decode([i]).strip())).ids
-        out[i] = words[ids].mean(0) if ids else 0
-    out -= out.mean(0)
-    return torch.from_numpy(out / out.std() * 0.1)
 
 
 def average_gradients(params):
@@ -80,11 +69,20 @@ def average_gradients(params):
         p.grad = g
 
 
-def make_student(folder, shape):
+def make_student(corpus, folder, run):
     torch.manual_seed(0)
+    shape = {**run["shape"], "vocab": data.tokenizers_of(folder)[0].get_vocab_size()}
     student = Student(shape, torch.bfloat16 if DEVICE == "cuda" else torch.float32, compiled=DEVICE == "cuda").to(DEVICE)
-    with torch.no_grad():
-        student.embed_tokens.weight.copy_(teacher_embeddings(folder, shape["vocab"])[:, :shape["hidden"]])
+    missed = transplant.fill(student, corpus, folder, run["from_layers"])
+    log("missed of the variance of the stream, after each layer:", [round(x, 3) for x in missed])
+    if run.get("only_embeddings"):
+        fresh = Student(shape, student.dtype, compiled=DEVICE == "cuda").to(DEVICE)
+        with torch.no_grad():
+            fresh.embed_tokens.weight.copy_(student.embed_tokens.weight * 0.1)
+        student = fresh
+    if WORLD > 1:
+        for p in student.parameters():
+            dist.broadcast(p.data, 0)
     average = Student(shape, student.dtype, compiled=False).to(DEVICE)
     average.load_state_dict(student.state_dict())
     return student, average
@@ -98,7 +96,7 @@ class Schedule:
 
     def rate(self, step):
         done = 0.0 if self.steps is None else step / self.steps
-        return done, min(1.0, (step + 1) / 300) * max(0.01, min(1.0, (1 - done) / 0.7))
+        return min(1.0, (step + 1) / 300) * max(0.01, min(1.0, (1 - done) / 0.7))
 
     def tick(self, step):
         if step == WARM_STEPS:  # compiled by now: the time given counts from here
@@ -113,41 +111,29 @@ class Schedule:
             self.steps = max(SPEED_STEPS + 1, int(steps.item()))
 
 
-def step_loss(corpus, student, recipe, singles, doubles, with_pairs):
-    if not with_pairs:
-        # Every process draws the same batches and takes its own of each round.
-        length, places = [next(singles) for _ in range(WORLD)][RANK]
-        ids, lengths, rows = corpus.batch(places, length)
-        loss, parts = distillation_loss(student(ids, lengths), corpus.targets[rows].float(), recipe)
-        return loss, parts, ids.numel()
-    length, places = [next(doubles) for _ in range(WORLD)][RANK]
-    pair = corpus.pairs[places]
-    left, prompted = pair[:, 0].copy(), corpus.prompted_of[pair[:, 0]]
-    use = (pair[:, 2] == 1) & (prompted >= 0) & (corpus.lengths_cpu[prompted] <= length)
-    left[use] = prompted[use]
-    ids, lengths, rows = corpus.batch(np.concatenate([left, pair[:, 1]]), length)
-    z, t, half = student(ids, lengths), corpus.targets[rows].float(), len(pair)
-    loss, parts = distillation_loss(z, t, recipe)
-    loss = loss + recipe["pairs_weight"] * pairs_loss(z[:half], z[half:], t[:half], t[half:], recipe["pairs_temperature"])
+def step_loss(corpus, student, recipe, batches):
+    """Every process draws the same batches and takes its own of each round."""
+    length, drawn = [next(batches) for _ in range(WORLD)][RANK]
+    ids, _, rows = corpus.batch(drawn, length)
+    places, t = corpus.wanted(rows)
+    loss, parts = distillation_loss(student(ids, places), t, places >= 0, recipe)
     return loss, parts, ids.numel()
 
 
 def train(corpus, folder, run, checkpoint=None):
     recipe, rng = {**RECIPE, **run}, np.random.default_rng(1)
-    student, average = make_student(folder, {**run["shape"], "vocab": data.tokenizers_of(folder)[0].get_vocab_size()})
+    student, average = make_student(corpus, folder, run)
     params = list(student.parameters())
     matrices = [p for n, p in student.named_parameters() if p.dim() == 2 and "embed" not in n]
     taken = {id(p) for p in matrices}
     adam = torch.optim.AdamW([p for p in params if id(p) not in taken], lr=recipe["lr"], betas=(0.9, 0.98), weight_decay=0.01,
                              fused=DEVICE == "cuda")
     muon, schedule = Muon(matrices), Schedule(run["seconds"])
-    singles = batches_of(corpus.lengths_cpu, rng, STEP_TOKENS, near=corpus.near if recipe["near"] else None, weights=corpus.weights)
-    side = corpus.lengths_cpu[corpus.pairs[:, :2]]
-    doubles = batches_of(np.where(side.max(1) > 256, 10**6, side.max(1)), rng, STEP_TOKENS, group=2)
+    batches = batches_of(corpus.lengths_cpu, rng, STEP_TOKENS, near=corpus.near if recipe["near"] else None, weights=corpus.weights)
     step, tokens, recent, first, saved = 0, 0, [], time.time(), time.time()
     while schedule.steps is None or step < schedule.steps:
-        done, rate = schedule.rate(step)
-        loss, parts, count = step_loss(corpus, student, recipe, singles, doubles, done > recipe["pairs_from"] and step % 2)
+        rate = schedule.rate(step)
+        loss, parts, count = step_loss(corpus, student, recipe, batches)
         loss.backward()
         average_gradients(params)
         torch.nn.utils.clip_grad_norm_(params, 1.0, foreach=True)
@@ -162,9 +148,9 @@ def train(corpus, folder, run, checkpoint=None):
         schedule.tick(step)
         recent.append(parts)
         if step % 500 == 0:
-            far, unlike = torch.stack(recent).mean(0).tolist()
+            far, begun, unlike = torch.stack(recent).mean(0).tolist()
             recent.clear()
-            log(run["name"], "step", step, f"of {schedule.steps}; 1 - cosine {far:.4f}, similarities {unlike:.4f};",
+            log(run["name"], "step", step, f"of {schedule.steps}; 1 - cosine {far:.4f}, of beginnings {begun:.4f}, similarities {unlike:.4f};",
                 round(tokens / (time.time() - first) / 1e6, 3), "Mtok/s")
             if checkpoint and RANK == 0 and time.time() - saved > CHECKPOINT_SECONDS:
                 saved = time.time()
