@@ -10,13 +10,12 @@ import json
 import math
 import pathlib
 import re
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
+
+from quern_server import Server
 
 TEXT = "How do I sort a list in Python?"
 SCRIPT = """wrk.method = "POST"
@@ -25,26 +24,8 @@ wrk.body = '%s'
 """
 
 
-def start(command):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(6000):
-        if process.poll() is not None:
-            sys.exit(f"{command} ended with exit code {process.returncode}")
-        try:
-            urllib.request.urlopen(url + "/ready", timeout=5).close()
-            return process, url
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"{command} was not ready")
-
-
-def check(url):
-    request = urllib.request.Request(url + "/v1/embeddings", json.dumps({"input": TEXT}).encode())
-    reply = json.load(urllib.request.urlopen(request, timeout=60))
+def check(server):
+    reply = server.post("/v1/embeddings", {"input": TEXT})
     vector = reply["data"][0]["embedding"]
     assert abs(math.fsum(x * x for x in vector) - 1) < 1e-4, "not a unit vector"
     return reply["usage"]["total_tokens"]
@@ -76,18 +57,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     model = ["--model-path", options.model_path] if options.model_path else []
-    server = ([options.build / "api_server_bench", "--log-level", "info"] if options.null else
-              [options.build / "quern", "serve", *model])
+    command = ([options.build / "api_server_bench", "--log-level", "info"] if options.null else
+               [options.build / "quern", "serve", *model])
     http, own, slowest = [], [], ""
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):
-            process, url = start(server)
-            tokens = check(url)
-            wrk(url, options.connections, 2, folder)  # warm
-            rate, slowest = wrk(url, options.connections, options.seconds, folder)
+            server = Server(command)
+            tokens = check(server)
+            wrk(server.url, options.connections, 2, folder)  # warm
+            rate, slowest = wrk(server.url, options.connections, options.seconds, folder)
             http.append(rate)
-            process.terminate()
-            process.wait(timeout=60)
+            server.stop()
             if not options.null:
                 own.append(engine_rate(options.build / "quern", model, options.connections, options.seconds))
     print(f"HTTP, {options.connections} connections: {statistics.median(http):,.1f} requests/s of {tokens} tokens "

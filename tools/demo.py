@@ -5,16 +5,12 @@ Standard library only. usage: demo.py QUERN [--model-path DIR]
 """
 import argparse
 import base64
-import json
 import os
-import pathlib
-import signal
 import struct
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
+
+from quern_server import Server
 
 QUERIES = ["How do I sort a list in Python?", "What is the capital of China?", "今天天气怎么样？"]
 DOCUMENTS = [
@@ -26,32 +22,10 @@ DOCUMENTS = [
 ]
 
 
-def post(url, body):
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as response:
-        return json.load(response)
-
-
-def embed(base, texts, **extra):
-    reply = post(f"{base}/v1/embeddings", {"input": texts, "encoding_format": "base64", **extra})
+def embed(server, texts, **extra):
+    reply = server.post("/v1/embeddings", {"input": texts, "encoding_format": "base64", **extra})
     rows = [base64.b64decode(item["embedding"]) for item in reply["data"]]
     return [struct.unpack(f"<{len(row) // 4}f", row) for row in rows], reply["usage"]["total_tokens"]
-
-
-def wait_ready(process, port_file, log_path, seconds=120):
-    for _ in range(seconds * 20):
-        if process.poll() is not None:
-            sys.exit(f"quern serve ended with exit code {process.returncode}:\n{log_path.read_text()}")
-        port = port_file.read_text().strip() if port_file.exists() else ""
-        if port:
-            base = f"http://127.0.0.1:{port}"
-            try:
-                urllib.request.urlopen(f"{base}/ready", timeout=5).close()
-                return base
-            except OSError:
-                pass
-        time.sleep(0.05)
-    sys.exit(f"quern serve was not ready within {seconds} s:\n{log_path.read_text()}")
 
 
 def show(queries, documents):
@@ -65,11 +39,11 @@ def show(queries, documents):
         print("  " + "".join(f"{s:7.3f}{'*' if s == best else ' '}" for s in scores) + f"  {text}")
 
 
-def measure(base, seconds=3.0):
+def measure(server, seconds=3.0):
     texts = [f"{i}. {text}" for i in range(16) for text in QUERIES + DOCUMENTS]
     tokens, requests, begin = 0, 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        tokens += embed(base, texts)[1]
+        tokens += embed(server, texts)[1]
         requests += 1
     elapsed = time.perf_counter() - begin
     print(f"\n{tokens / elapsed:,.0f} tokens/s, {requests * len(texts) / elapsed:,.0f} texts/s "
@@ -81,24 +55,17 @@ def main():
     parser.add_argument("quern")
     parser.add_argument("--model-path", help="default: the model the binary comes with")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        port_file, log_path = pathlib.Path(folder, "port"), pathlib.Path(folder, "log")
-        command = [options.quern, "serve", "--port", "0", "--port-file", str(port_file)]
-        if options.model_path:
-            command += ["--model-path", options.model_path]
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(command, stderr=log, stdout=log)
-        try:
-            base = wait_ready(process, port_file, log_path)
-            model = json.load(urllib.request.urlopen(f"{base}/v1/models", timeout=10))["data"][0]["id"]
-            print(f"quern serve is ready on {base} with the model {model}")
-            show(embed(base, QUERIES, prompt_name="query")[0], embed(base, DOCUMENTS)[0])
-            measure(base)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            code = process.wait(timeout=60)
-        print(f"server stopped (exit code {code})")
-        return code
+    model = ["--model-path", options.model_path] if options.model_path else []
+    server = Server([options.quern, "serve", *model])
+    try:
+        name = server.get("/v1/models")["data"][0]["id"]
+        print(f"quern serve is ready on {server.url} with the model {name}")
+        show(embed(server, QUERIES, prompt_name="query")[0], embed(server, DOCUMENTS)[0])
+        measure(server)
+    finally:
+        code = server.stop()
+    print(f"server stopped (exit code {code})")
+    return code
 
 
 if __name__ == "__main__":

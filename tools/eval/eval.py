@@ -8,21 +8,18 @@ import argparse
 import base64
 import json
 import pathlib
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 
 import numpy as np
 
 import bm25
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "models/quern-mini/train"))
+sys.path[:0] = [str(ROOT / "models/quern-mini/train"), str(ROOT / "tools")]
 import dev_sets  # noqa: E402
 import select_texts  # noqa: E402
+from quern_server import Server  # noqa: E402
 
 BATCH = 128
 GOALS = {"sts_en": 0.78, "sts_zh": 0.70, "lcqmc": 0.60, "scifact": 0.50, "enzh": 0.80}
@@ -34,28 +31,13 @@ TITLES = {"sts_en": "STS-B dev, English, Spearman", "sts_zh": "STS-B dev, Chines
           "scifact_no_prompt": "SciFact without the query prompt", "enzh": "en-zh sentences, 1,000 pairs, accuracy"}
 
 
-class Server:
-    """`quern serve` on a free port; embeds over HTTP, each text once."""
+class Embedder:
+    """Embeds through a server, each text once."""
 
-    def __init__(self, quern, arguments):
-        self.folder = tempfile.TemporaryDirectory()
-        port_file, self.log = pathlib.Path(self.folder.name, "port"), pathlib.Path(self.folder.name, "log")
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen([quern, "serve", "--port", "0", "--port-file", port_file, "--log-level", "warn",
-                                             *arguments], stderr=log)
-        while True:
-            if self.process.poll() is not None:
-                sys.exit(f"quern serve ended with exit code {self.process.returncode}:\n{self.log.read_text()}")
-            try:
-                self.url = f"http://127.0.0.1:{port_file.read_text().strip()}"
-                urllib.request.urlopen(self.url + "/ready", timeout=5).close()
-                break
-            except (OSError, ValueError):
-                time.sleep(0.05)
-        self.info = json.load(urllib.request.urlopen(self.url + "/info", timeout=10))
-        self.known, self.tokens = {}, 0
+    def __init__(self, server):
+        self.server, self.known, self.tokens = server, {}, 0
 
-    def embed(self, texts, is_query=False):
+    def __call__(self, texts, is_query=False):
         """f32 [texts, width]."""
         wanted = list(dict.fromkeys(t for t in texts if (t, is_query) not in self.known))
         for begin in range(0, len(wanted), BATCH):
@@ -63,12 +45,7 @@ class Server:
             body = {"input": chunk, "encoding_format": "base64", "truncate": True}
             if is_query:
                 body["prompt_name"] = "query"
-            request = urllib.request.Request(self.url + "/v1/embeddings", json.dumps(body).encode(),
-                                             {"Content-Type": "application/json"})
-            try:
-                reply = json.load(urllib.request.urlopen(request, timeout=600))
-            except urllib.error.HTTPError as error:
-                sys.exit(f"{error.code}: {error.read().decode()}")
+            reply = self.server.post("/v1/embeddings", body)
             self.tokens += reply["usage"]["total_tokens"]
             for text, item in zip(chunk, reply["data"]):
                 self.known[text, is_query] = np.frombuffer(base64.b64decode(item["embedding"]), "<f4")
@@ -76,12 +53,6 @@ class Server:
             if sys.stderr.isatty():
                 print(f"\r{done}/{len(wanted)} texts ", end="\n" if done == len(wanted) else "", file=sys.stderr, flush=True)
         return np.stack([self.known[t, is_query] for t in texts])
-
-    def stop(self):
-        self.process.terminate()
-        code = self.process.wait(timeout=60)
-        self.folder.cleanup()
-        return code
 
 
 def held_back(corpus, cache):
@@ -125,19 +96,19 @@ def main():
     sets = dev_sets.load(options.data, held_back(options.corpus, ROOT / ".cache/eval/heldout.jsonl"))
     teacher_file = options.model_path / "train/teacher_figures.json"
     teacher = json.loads(teacher_file.read_text()) if teacher_file.exists() else {}
-    server, begin = Server(options.quern, ["--model-path", options.model_path, "--dtype", options.dtype]), time.time()
+    server = Server([options.quern, "serve", "--model-path", options.model_path, "--dtype", options.dtype, "--log-level", "warn"])
+    info, embed, begin = server.get("/info"), Embedder(server), time.time()
     try:
-        full, cut = (dev_sets.score(sets, server.embed, dims) for dims in (None, 128))
+        full, cut = (dev_sets.score(sets, embed, dims) for dims in (None, 128))
     finally:
         code = server.stop()
     seconds = time.time() - begin
     print(table(full, cut, bm25.figures(dev_sets, sets), teacher))
-    print(f"\n{len(server.known)} texts, {server.tokens} tokens in {seconds:.0f} s; dtype {server.info.get('dtype', options.dtype)}, "
-          f"quern {server.info.get('version', '')}")
+    print(f"\n{len(embed.known)} texts, {embed.tokens} tokens in {seconds:.0f} s; dtype {options.dtype}, quern {info['version']}")
     if options.vectors:
-        keys = list(server.known)
-        np.savez(options.vectors, texts=np.array([k[0] for k in keys]), is_query=np.array([k[1] for k in keys]),
-                 vectors=np.stack([server.known[k] for k in keys]))
+        keys = list(embed.known)
+        np.savez(options.vectors, texts=np.frombuffer("\0".join(k[0] for k in keys).encode(), np.uint8), is_query=np.array([k[1] for k in keys]),
+                 vectors=np.stack([embed.known[k] for k in keys]))
     failures = missed(full, cut)
     print("\n".join(failures) if failures else "every goal is reached")
     return 1 if failures or code != 0 else 0

@@ -51,6 +51,19 @@ def known_answers(folder):
     return {"texts": texts}
 
 
+def write_sources(out, path):
+    """The sources of the training texts by licence, as the corpus states it."""
+    sources, by_licence = json.load(open(os.path.join(out, "sources.json"), encoding="utf-8")), {}
+    for name, about in sources.items():
+        by_licence.setdefault(about["licence"], []).append((about["texts"], name))
+    lines = ["# Sources of quern-mini's training texts", "",
+             f"{sum(about['texts'] for about in sources.values()):,} unique texts of {len(sources)} sources, with the licence that the "
+             "corpus states for each and the number of texts.", "", "| licence as stated | sources (texts) |", "|---|---|"]
+    for licence, rows in sorted(by_licence.items(), key=lambda item: -sum(n for n, _ in item[1])):
+        lines.append(f"| {licence} | {', '.join(f'{name} ({n:,})' for n, name in sorted(rows, reverse=True))} |")
+    open(path, "w", encoding="utf-8").write("\n".join(lines) + "\n")
+
+
 def main(result, out, folder):
     os.makedirs(folder, exist_ok=True)
     shape = json.load(open(os.path.join(result, "shape.json")))
@@ -73,6 +86,7 @@ def main(result, out, folder):
     write_json(f"{folder}/config_sentence_transformers.json",
                {"prompts": PROMPTS, "default_prompt_name": None, "similarity_fn_name": "cosine"})
     write_json(f"{folder}/known_answers.json", known_answers(folder))
+    write_sources(out, f"{folder}/SOURCES.md")
     size = os.path.getsize(f"{folder}/model.safetensors")
     print(size, "bytes of weights")
 

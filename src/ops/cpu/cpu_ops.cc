@@ -58,7 +58,7 @@ class CpuOps : public Ops {
     each_tile(x, packed(weight), [&](const Tile& tile, int thread) {
       const float* sums = tile_product(x, packed(weight), tile, 0, thread);
       for (int64_t r = 0; r < tile.rows; ++r)
-        kernels_.store_row(sums + r * tile.cols, tile.cols, at(out, tile.row + r, tile.col), out.dtype);
+        kernels_.store_row(sums + r * tile.stride, tile.cols, at(out, tile.row + r, tile.col), out.dtype);
     });
   }
 
@@ -66,7 +66,7 @@ class CpuOps : public Ops {
     each_tile(x, packed(weight), [&](const Tile& tile, int thread) {
       const float* sums = tile_product(x, packed(weight), tile, 0, thread);
       for (int64_t r = 0; r < tile.rows; ++r)
-        kernels_.add_row(sums + r * tile.cols, tile.cols, residual.f32() + (tile.row + r) * residual.cols + tile.col);
+        kernels_.add_row(sums + r * tile.stride, tile.cols, residual.f32() + (tile.row + r) * residual.cols + tile.col);
     });
   }
 
@@ -75,7 +75,7 @@ class CpuOps : public Ops {
       const float* gates = tile_product(x, packed(gate), tile, 0, thread);
       const float* ups = tile_product(x, packed(up), tile, 1, thread);
       for (int64_t r = 0; r < tile.rows; ++r)
-        kernels_.swiglu(gates + r * tile.cols, ups + r * tile.cols, tile.cols, at(out, tile.row + r, tile.col),
+        kernels_.swiglu(gates + r * tile.stride, ups + r * tile.stride, tile.cols, at(out, tile.row + r, tile.col),
                         out.dtype);
     });
   }
@@ -170,9 +170,9 @@ class CpuOps : public Ops {
     });
   }
 
-  /// The rows and columns of a product that one call of oneDNN makes.
+  /// The rows and columns of a product that one call of oneDNN makes, and from one row of its sums to the next.
   struct Tile {
-    int64_t slice, row, rows, col, cols;
+    int64_t slice, row, rows, col, cols, stride;
   };
 
   /// Calls work(tile, thread) for all tiles of x W^T; a slice's tiles follow each other, so that it stays in L2.
@@ -186,7 +186,7 @@ class CpuOps : public Ops {
       const int64_t end = std::min(x.rows, (index % blocks + 1) * kTaskRows);
       for (int64_t row = index % blocks * kTaskRows; row < end;) {
         const int64_t rows = engine_.tile_rows(end - row);
-        work(Tile{slice, row, rows, slice * kSliceCols, weight.slice_cols(slice)}, thread);
+        work(Tile{slice, row, rows, slice * kSliceCols, weight.slice_cols(slice), weight.padded_cols(slice)}, thread);
         row += rows;
       }
     });

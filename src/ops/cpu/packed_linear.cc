@@ -1,5 +1,6 @@
 #include "ops/cpu/packed_linear.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -71,8 +72,9 @@ std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> p
   const int64_t row_bytes = packed->in_cols * static_cast<int64_t>(dtype_bytes(compute));
   std::vector<char> rows(kSliceCols * row_bytes);
   for (int64_t s = 0; s < slices; ++s) {
-    const int64_t cols = packed->slice_cols(s);
-    for (int64_t i = 0; i < cols; ++i) copy_row(parts, s * kSliceCols + i, compute, rows.data() + i * row_bytes);
+    const int64_t cols = packed->padded_cols(s);
+    std::fill(rows.begin(), rows.end(), 0);
+    for (int64_t i = 0; i < packed->slice_cols(s); ++i) copy_row(parts, s * kSliceCols + i, compute, rows.data() + i * row_bytes);
     const auto type = onednn_type(compute);
     const memory plain({{packed->in_cols, cols}, type, memory::format_tag::ba}, engine_, rows.data());
     // The layout that a full tile likes; it serves every row count.
@@ -101,7 +103,7 @@ int64_t ProductEngine::padded_rows(int64_t rows, DType dtype) const {
 
 void ProductEngine::prepare(const PackedLinear& weight, int64_t rows) {
   for (const int64_t slice : {int64_t{0}, weight.slices() - 1}) {
-    const Key key{weight.in_cols, weight.slice_cols(slice), weight.dtype_};
+    const Key key{weight.in_cols, weight.padded_cols(slice), weight.dtype_};
     auto& by_rows = primitives_[key];
     const auto need = [&](int64_t m) {
       if (!by_rows[m]) by_rows[m] = make(m, key, weight.slices_[slice].get_desc());
@@ -124,7 +126,7 @@ dnnl::matmul ProductEngine::make(int64_t rows, const Key& key, const memory::des
 
 void ProductEngine::multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, float* out,
                              ThreadState& state) const {
-  const auto found = primitives_.find({weight.in_cols, weight.slice_cols(slice), weight.dtype_});
+  const auto found = primitives_.find({weight.in_cols, weight.padded_cols(slice), weight.dtype_});
   QUERN_CHECK(found != primitives_.end() && found->second[rows], "a product that was not prepared");
   const dnnl::matmul& primitive = found->second[rows];
   const auto shape = [&](int query) {

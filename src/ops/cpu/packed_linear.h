@@ -22,6 +22,7 @@
 namespace quern {
 
 constexpr int64_t kSliceCols = 128;  // of a weight: one slice of any model here stays in a core's L2
+constexpr int64_t kColsMultiple = 16;
 constexpr int64_t kTileRows = 64;
 constexpr int64_t kTaskRows = 256;  // rows that one task takes past its slice
 
@@ -30,6 +31,9 @@ class PackedLinear : public LinearWeight {
   size_t bytes() const override;
   int64_t slices() const { return static_cast<int64_t>(slices_.size()); }
   int64_t slice_cols(int64_t slice) const { return std::min(kSliceCols, out_cols - slice * kSliceCols); }
+  /// What a slice is packed and multiplied as, its last columns 0: a single column takes another kernel with AMX, which
+  /// sums few rows in another order than many (measured).
+  int64_t padded_cols(int64_t slice) const { return (slice_cols(slice) + kColsMultiple - 1) / kColsMultiple * kColsMultiple; }
 
  private:
   friend class ProductEngine;
@@ -58,13 +62,13 @@ class ProductEngine {
   int64_t padded_rows(int64_t rows, DType dtype) const;
   /// Makes the primitives that a product of `rows` rows needs. Not at the same time as multiply().
   void prepare(const PackedLinear& weight, int64_t rows);
-  /// out f32 [rows, slice_cols], dense = x E [rows, C] times one slice. Dense, because oneDNN 2.6 falls back to its
+  /// out f32 [rows, padded_cols], dense = x E [rows, C] times one slice. Dense, because oneDNN 2.6 falls back to its
   /// reference loops, a hundred times slower, when the output has a stride. Any thread, after prepare().
   void multiply(const PackedLinear& weight, int64_t slice, int64_t rows, const void* x, float* out,
                 ThreadState& state) const;
 
  private:
-  using Key = std::tuple<int64_t, int64_t, DType>;  // C, slice columns
+  using Key = std::tuple<int64_t, int64_t, DType>;  // C, padded columns
   dnnl::matmul make(int64_t rows, const Key& key, const dnnl::memory::desc& weights) const;
 
   bool brgemm_ = false;  // AVX512 and later
