@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "models/quern-mini"
-# (text, what is near it, what is far from it although words are shared)
-TRIPLES = [
-    ("A man is playing a guitar.", "Someone plays a stringed instrument.", "A man is playing football with a friend."),
-    ("The stock market fell sharply today.", "Shares lost much of their value.", "He fell from the market stall today."),
-    ("How do I reset my password?", "I forgot my login and need a new one.", "How do I reset the clock in my car?"),
-    ("今天天气很好，阳光明媚。", "外面是晴天，很暖和。", "今天他的心情很不好。"),
-    ("怎么申请信用卡？", "办理信用卡需要什么手续", "怎么申请大学？"),
-    ("The cat sleeps on the sofa.", "猫在沙发上睡觉。", "狗在公园里跑。"),
-    ("Beijing is the capital of China.", "北京是中国的首都。", "巴黎是法国的首都。"),
-    ("sort a list of numbers in ascending order", "def sort(values):\n    return sorted(values)",
-     "def read(path):\n    with open(path) as f:\n        return f.read()"),
+PAIRS = [
+    ("A man is playing a guitar.", "Someone plays a stringed instrument."),
+    ("The stock market fell sharply today.", "Shares lost much of their value."),
+    ("How do I reset my password?", "I forgot my login and need a new one."),
+    ("今天天气很好，阳光明媚。", "外面是晴天，很暖和。"),
+    ("怎么申请信用卡？", "办理信用卡需要什么手续"),
+    ("The cat sleeps on the sofa.", "猫在沙发上睡觉。"),
+    ("Beijing is the capital of China.", "北京是中国的首都。"),
+    ("sort a list of numbers in ascending order", "def sort(values):\n    return sorted(values)"),
+    ("read a text file line by line", "def read(path):\n    with open(path) as f:\n        return f.readlines()"),
 ]
 QUESTIONS = [
     ("What is the capital of China?", "Beijing has been the capital of the People's Republic of China since 1949."),
@@ -43,12 +42,10 @@ def embed(server, texts, **extra):
 
 
 @pytest.mark.parametrize("dimensions", [384, 128, 32])
-def test_near_is_nearer_than_far(mini, dimensions):
-    texts = [text for triple in TRIPLES for text in triple]
-    vectors = embed(mini, texts, dimensions=dimensions).reshape(len(TRIPLES), 3, dimensions)
-    near, far = ((vectors[:, 0] * vectors[:, k]).sum(1) for k in (1, 2))
-    wrong = [TRIPLES[i][0] for i in range(len(TRIPLES)) if near[i] <= far[i]]
-    assert len(wrong) <= (0 if dimensions > 32 else 1), wrong
+def test_a_text_finds_its_twin(mini, dimensions):
+    left, right = (embed(mini, [pair[side] for pair in PAIRS], dimensions=dimensions) for side in (0, 1))
+    wrong = [PAIRS[i][0] for i, best in enumerate((left @ right.T).argmax(1)) if best != i]
+    assert len(wrong) <= (0 if dimensions == 384 else 1), wrong
 
 
 @pytest.mark.parametrize("prompt", [{}, {"prompt_name": "query"}])
