@@ -24,6 +24,7 @@ RUN_ELSEWHERE = {
     "./dev bench http": "by hand: quiet cores",
     "./dev golden": "by hand: installs PyTorch",
     "./dev eval": "by hand: needs ../shared",
+    "./dev eval transformers": "by hand: needs ../shared, installs PyTorch",
 }
 
 
