@@ -19,7 +19,6 @@ PRESETS = {
     "group8": (64, 2, 8, 1, 16, 96, 256, 256),      # eight query heads for one K/V head
     "group1": (64, 2, 4, 4, 32, 96, 256, 256),      # no grouping
     "wide-q": (64, 2, 8, 4, 32, 160, 256, 256),     # H d = 4 D
-    "mini": (384, 8, 12, 12, 32, 896, 28000, 2048),  # quern-mini
     "0.6b": (1024, 28, 16, 8, 128, 3072, 151669, 32768),
 }
 TEXT = ["The quick brown fox jumps over the lazy dog.", "Der Wein reift in der kühlen Stille des Kellers.",

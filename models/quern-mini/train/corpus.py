@@ -83,8 +83,8 @@ def weights_of(langs, sources):
 def tokenise_rows(folder, workers, log):
     """Runs once; everything the processes need goes to SHARED as arrays."""
     rng = np.random.default_rng(0)
-    texts, langs, sources, pairs, sets = data.load_texts(folder, workers)
-    log(len(texts), "texts", len(pairs), "pairs unpacked")
+    texts, langs, sources, sets = data.load_texts(folder, workers)
+    log(len(texts), "texts unpacked")
     plain = data.tokenise_all(folder, texts, workers, cut=True)
     lengths = plain[0].lengths
     short = np.flatnonzero((lengths <= PROMPTED_TOKENS_MAX) & (rng.random(len(texts)) < PROMPTED_SHARE))
@@ -103,7 +103,7 @@ def tokenise_rows(folder, workers, log):
     teacher = data.Ragged.join([teacher, begun])
     os.makedirs(SHARED, exist_ok=True)
     arrays = dict(ids=student.ids, lengths=student.lengths, teacher_ids=teacher.ids, teacher_lengths=teacher.lengths,
-                  origin=origin, group=group, cuts=cuts, langs=langs, weights=weights_of(langs, sources), pairs=pairs)
+                  origin=origin, group=group, cuts=cuts, langs=langs, weights=weights_of(langs, sources))
     for name, array in arrays.items():
         np.save(f"{SHARED}/{name}.npy", array)
     json.dump(sets, open(f"{SHARED}/sets.json", "w"))
@@ -112,12 +112,12 @@ def tokenise_rows(folder, workers, log):
 
 class Corpus:
     def __init__(self, folder, workers, log):
-        if RANK == 0 and not os.path.exists(f"{SHARED}/sets.json"):  # written last
+        if RANK == 0:
             tokenise_rows(folder, workers, log)
         if WORLD > 1:
             dist.barrier()
         load = lambda name: np.load(f"{SHARED}/{name}.npy")  # noqa: E731
-        self.sets, self.pairs, self.langs = json.load(open(f"{SHARED}/sets.json")), load("pairs"), load("langs")
+        self.sets, self.langs = json.load(open(f"{SHARED}/sets.json")), load("langs")
         self.lengths_cpu, origin, group = load("lengths"), load("origin"), load("group")
         self.model = targets.load_teacher(folder, DEVICE)
         raw = self._teacher_vectors(data.Ragged(ids=load("teacher_ids"), lengths=load("teacher_lengths")))
@@ -152,8 +152,6 @@ class Corpus:
         self.starts = torch.from_numpy(starts[:-1]).to(DEVICE)
         ids = torch.from_numpy(load("ids")).to(DEVICE)
         self.ids = torch.cat([ids, torch.zeros(max(BUCKETS), dtype=ids.dtype, device=DEVICE)])
-        self.prompted_of = np.full(len(self.langs), -1)
-        self.prompted_of[origin[group == 1]] = np.flatnonzero(group == 1)
         log("targets")
 
     def _teacher_vectors(self, ragged):

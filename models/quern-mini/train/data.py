@@ -1,4 +1,4 @@
-"""Unpacks what pack.py wrote: texts, their token ids for the student and the teacher, pairs and dev sets."""
+"""Unpacks what pack.py wrote: texts, their token ids for the student and the teacher, and the dev sets."""
 import concurrent.futures
 import functools
 import glob
@@ -22,7 +22,7 @@ class Ragged:
 
     def __init__(self, rows=(), ids=None, lengths=None):
         self.lengths = np.array([len(r) for r in rows], np.int64) if lengths is None else lengths
-        self.ids = np.concatenate([np.asarray(r, np.int32) for r in rows]) if ids is None else ids
+        self.ids = np.concatenate([np.empty(0, np.int32), *(np.asarray(r, np.int32) for r in rows)]) if ids is None else ids
         self.starts = np.concatenate([[0], np.cumsum(self.lengths)])
 
     @staticmethod
@@ -73,20 +73,19 @@ def beginnings(folder, texts, seed):
 def tokenise(folder, texts, prompted, prefix, cut):
     """One worker's share: student ids (with the prompt, where that is asked for), teacher ids, beginnings."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    return (student_ids(folder, texts, PROMPT if prompted else ""), teacher_ids(folder, texts, prefix),
-            *(beginnings(folder, texts, len(texts[0])) if cut else (np.empty((0, 2), np.int64), Ragged(ids=np.empty(0, np.int32), lengths=np.empty(0, np.int64)))))
+    begun = beginnings(folder, texts if cut else [], seed=len(texts[0]))
+    return (student_ids(folder, texts, PROMPT if prompted else ""), teacher_ids(folder, texts, prefix), *begun)
 
 
 def load_texts(folder, workers):
     with concurrent.futures.ProcessPoolExecutor(workers) as pool:
         parts = list(pool.map(unpack_texts, sorted(glob.glob(os.path.join(folder, "texts*.xz")))))
     meta = json.loads(lzma.open(os.path.join(folder, "meta.json.xz")).read())
-    pairs = np.frombuffer(lzma.open(os.path.join(folder, "pairs.xz")).read(), "<i4").reshape(3, -1).T.cumsum(0)
     texts = [t for part in parts for t in part]
     langs = [lang for _, lang, n in meta["runs"] for _ in range(n)]
     sources = [i for i, (_, _, n) in enumerate(meta["runs"]) for _ in range(n)]
     assert len(texts) == len(langs), (len(texts), len(langs))
-    return texts, np.array(langs), np.array(sources), pairs, meta["sets"]
+    return texts, np.array(langs), np.array(sources), meta["sets"]
 
 
 def tokenise_all(folder, texts, workers, prompted=False, prefix=PASSAGE, cut=False, chunk=2000):

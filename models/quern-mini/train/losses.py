@@ -1,4 +1,4 @@
-"""What the student is scored by: distance from its targets, unlike similarities, and pairs that must find each other."""
+"""What the student is scored by: its distance from the targets, and similarities in the batch that are unlike theirs."""
 import torch
 import torch.nn.functional as F
 

@@ -1,4 +1,4 @@
-"""Step 4: one folder that travels: texts (xz), pairs, the pruned teacher, the student's tokenizer, the dev sets.
+"""Step 4: one folder that travels: texts (xz), the pruned teacher, the student's tokenizer, the dev sets.
 
 The dev sets are measured there, never trained on. The teacher keeps the vocabulary rows that the
 texts use most (rarer pieces fall apart into smaller ones) and those that the dev sets use.
@@ -12,8 +12,6 @@ import lzma
 import os
 import random
 import sys
-
-import numpy as np
 
 import dev_sets
 import teacher_file
@@ -40,18 +38,12 @@ def row_uses(parts, texts):
 def main(out, model_path, eval_folder, pack, text_share, teacher_rows):
     os.makedirs(pack, exist_ok=True)
     rows = [json.loads(line) for line in open(os.path.join(out, "texts.jsonl"), encoding="utf-8")]
-    pairs = np.load(os.path.join(out, "pairs.npy"))
     rng = random.Random(0)
-    paired = set(pairs[:, :2].ravel().tolist())
     keep = [not (r["l"].startswith("code-") and len(r["t"].encode()) > CODE_BYTES_MAX) and "\0" not in r["t"]
             and rng.random() < text_share for r in rows]
-    number = np.cumsum(keep) - 1
     rows = [r for r, k in zip(rows, keep) if k]
-    keep = np.array(keep)
-    pairs = pairs[keep[pairs[:, 0]] & keep[pairs[:, 1]]]
-    pairs[:, :2] = number[pairs[:, :2]]
     texts = [r["t"] for r in rows]
-    print(len(texts), "texts", sum(len(t.encode()) for t in texts) / 1e6, "MB", len(pairs), "pairs", len(paired), flush=True)
+    print(len(texts), "texts", sum(len(t.encode()) for t in texts) / 1e6, "MB", flush=True)
 
     step = -(-len(texts) // PARTS)
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
@@ -73,8 +65,6 @@ def main(out, model_path, eval_folder, pack, text_share, teacher_rows):
         f.write(json.dumps(meta, ensure_ascii=False).encode())
     with lzma.open(os.path.join(pack, "tokenizer.json.xz"), "wb") as f:
         f.write(open(os.path.join(out, "tokenizer.json"), "rb").read())
-    with lzma.open(os.path.join(pack, "pairs.xz"), "wb") as f:
-        f.write(np.diff(pairs, axis=0, prepend=0).astype("<i4").T.tobytes())
     for name in sorted(os.listdir(pack)):
         print(name, os.path.getsize(os.path.join(pack, name)))
     print(len(used), "teacher rows", sum(os.path.getsize(os.path.join(pack, f)) for f in os.listdir(pack)) / 1e6, "MB")

@@ -1,8 +1,8 @@
-"""Step 1: choose the training texts and pairs from the corpus, by licence, and hold 1,000 pairs back.
+"""Step 1: choose the training texts from the corpus, by licence, and hold 1,000 pairs back.
 
 Reads CORPUS/{sentences,pairs}.part*.jsonl.zst and CORPUS/SOURCES.md.
-Writes OUT/texts.jsonl (t, l, s; sorted by source and language, unique), OUT/pairs.npy (rows of two text numbers and a
-kind: 0 translation, 1 docstring-code, 2 same language), OUT/heldout.jsonl (a, b, s) and OUT/sources.json (licence and counts).
+Writes OUT/texts.jsonl (t, l, s; sorted by source and language, unique), OUT/heldout.jsonl (en, zh, s) and OUT/sources.json
+(licence and counts).
 
     python select_texts.py ../shared/data/corpus OUT
 """
@@ -15,7 +15,6 @@ import os
 import re
 import sys
 
-import numpy as np
 import zstandard
 
 HELDOUT_PAIRS = 1000
@@ -50,12 +49,6 @@ def lines_of(pattern):
             reader = io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(raw), encoding="utf-8")
             for line in reader:
                 yield json.loads(line)
-
-
-def pair_kind(la, lb):
-    if lb.startswith("code-"):
-        return 1
-    return 2 if la == lb else 0
 
 
 def is_kept(licences):
@@ -103,30 +96,26 @@ def main(corpus, out):
     heldout = held_back(pairs)
     banned = {text for row in heldout for text in (row["a"], row["b"])}
 
-    texts, paired = {}, []
+    texts = {}
     for row in pairs:
         if row["a"] in banned or row["b"] in banned:
             continue
         source = source_of(row["s"], licences)
         texts.setdefault(row["a"], (source, row["la"]))
         texts.setdefault(row["b"], (source, row["lb"]))
-        paired.append(row)
     for row in lines_of(os.path.join(corpus, "sentences.part*")):
         if kept(row) and row["t"] not in banned:
             texts.setdefault(row["t"], (source_of(row["s"], licences), row["l"]))
 
-    order = sorted(texts.items(), key=lambda item: item[1])  # stable: pair sides stay in step within a source
-    number = {text: i for i, (text, _) in enumerate(order)}
+    order = sorted(texts.items(), key=lambda item: item[1])  # stable: the two sides of a pair stay near each other
     with open(os.path.join(out, "texts.jsonl"), "w", encoding="utf-8") as f:
         for text, (source, lang) in order:
             f.write(json.dumps({"t": text, "l": lang, "s": source}, ensure_ascii=False) + "\n")
-    rows = [(number[r["a"]], number[r["b"]], pair_kind(r["la"], r["lb"])) for r in paired]
-    np.save(os.path.join(out, "pairs.npy"), np.array(sorted(rows), dtype=np.int32))
     write_held_back(heldout, os.path.join(out, "heldout.jsonl"))
     counts = collections.Counter(source for _, (source, _) in order)
     json.dump({s: {"licence": licences[s], "texts": n} for s, n in counts.most_common()},
               open(os.path.join(out, "sources.json"), "w"), ensure_ascii=False, indent=0)
-    print(len(order), "texts", len(rows), "pairs", len(heldout), "held back", len(counts), "sources")
+    print(len(order), "texts", len(heldout), "held back", len(counts), "sources")
     print(collections.Counter(lang for _, (_, lang) in order).most_common(20))
 
 
