@@ -33,7 +33,9 @@ class PackedLinear : public LinearWeight {
   int64_t slice_cols(int64_t slice) const { return std::min(kSliceCols, out_cols - slice * kSliceCols); }
   /// What a slice is packed and multiplied as, its last columns 0: a single column takes another kernel with AMX, which
   /// sums few rows in another order than many (measured).
-  int64_t padded_cols(int64_t slice) const { return (slice_cols(slice) + kColsMultiple - 1) / kColsMultiple * kColsMultiple; }
+  int64_t padded_cols(int64_t slice) const {
+    return (slice_cols(slice) + kColsMultiple - 1) / kColsMultiple * kColsMultiple;
+  }
 
  private:
   friend class ProductEngine;
