@@ -148,7 +148,6 @@ class Corpus:
         self.near = self._neighbours(origin)
         self.weights = load("weights")[origin]
         starts = np.concatenate([[0], np.cumsum(self.lengths_cpu)])
-        self.lengths = torch.from_numpy(self.lengths_cpu).to(DEVICE)
         self.starts = torch.from_numpy(starts[:-1]).to(DEVICE)
         ids = torch.from_numpy(load("ids")).to(DEVICE)
         self.ids = torch.cat([ids, torch.zeros(max(BUCKETS), dtype=ids.dtype, device=DEVICE)])
@@ -172,10 +171,10 @@ class Corpus:
         return cluster, origin
 
     def batch(self, rows, length):
-        """Rows -> ids i64 [B, length], lengths [B], rows on the device."""
+        """Rows -> ids i64 [B, length], rows on the device."""
         rows = torch.from_numpy(rows).to(DEVICE, non_blocking=True)
         ids = self.ids[self.starts[rows][:, None] + torch.arange(length, device=DEVICE)].long()
-        return ids, self.lengths[rows].clamp(max=length), rows
+        return ids, rows
 
     def wanted(self, rows):
         """rows [B] -> token places i64 [B, 1 + CUTS] (-1: none) and targets f32 [B, 1 + CUTS, H]."""
@@ -191,15 +190,15 @@ class Corpus:
         return dev_sets.score(self.sets, lambda t, q: embed(t, q, False)), dev_sets.score(self.sets, embed)
 
 
-def batches_of(lengths, rng, step_tokens, group=1, near=None, weights=None):
-    """Endless (bucket, places) with bucket * len(places) * group == step_tokens; places drawn by weight, then shuffled.
+def batches_of(lengths, rng, step_tokens, near, weights):
+    """Endless (bucket, places) with bucket * len(places) == step_tokens; places drawn by weight, then shuffled.
 
     With `near`, runs of NEIGHBOURS rows stay together, so that a batch holds texts hard to tell apart as well as strangers.
     """
     buckets = np.searchsorted(BUCKETS, lengths)
     while True:
         batches = []
-        drawn = np.ones(len(lengths), bool) if weights is None else rng.random(len(lengths)) < weights
+        drawn = rng.random(len(lengths)) < weights
         for b, length in enumerate(BUCKETS):
             places = rng.permutation(np.flatnonzero((buckets == b) & drawn))
             if near is not None and len(places) > NEIGHBOURS:
@@ -207,7 +206,7 @@ def batches_of(lengths, rng, step_tokens, group=1, near=None, weights=None):
                 places = places[np.lexsort((mix[near[1][places]], near[0][places]))]
                 runs = np.split(places, np.arange(NEIGHBOURS, len(places), NEIGHBOURS))
                 places = np.concatenate([runs[i] for i in rng.permutation(len(runs))])
-            size = step_tokens // length // group
+            size = step_tokens // length
             batches += [(length, places[i:i + size]) for i in range(0, len(places) - size + 1, size)]
         assert batches, "fewer rows than one step takes"
         for i in rng.permutation(len(batches)):

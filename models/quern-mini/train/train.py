@@ -114,7 +114,7 @@ class Schedule:
 def step_loss(corpus, student, recipe, batches):
     """Every process draws the same batches and takes its own of each round."""
     length, drawn = [next(batches) for _ in range(WORLD)][RANK]
-    ids, _, rows = corpus.batch(drawn, length)
+    ids, rows = corpus.batch(drawn, length)
     places, t = corpus.wanted(rows)
     loss, parts = distillation_loss(student(ids, places), t, places >= 0, recipe)
     return loss, parts, ids.numel()

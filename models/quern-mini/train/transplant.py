@@ -122,8 +122,7 @@ class Transplant:
         ids = torch.cat([b.flatten() for b in batches])
         self.stream = Stream(teacher, torch.cat((table[ids], table[-1:])), axes, chosen)
         student.embed_tokens.weight.copy_((self.stream.p * table[:-1]) @ axes)
-        self.is_last_token = torch.cat([F.pad(torch.zeros_like(b[:, 1:]), (0, 1), value=1).flatten() for b in batches]).bool()
-        self.weight = (1 + (EOS_WEIGHT - 1) * self.is_last_token.float())[:, None]
+        self.weight = torch.cat([F.pad(torch.ones(len(b), b.shape[1] - 1), (0, 1), value=EOS_WEIGHT).view(-1, 1) for b in batches]).to(ids.device)
         self.r, self.missed = student.embed_tokens.weight[ids].clone(), []
         for place, i in enumerate(chosen):
             self.attention(student.layers[place], i)

@@ -1,6 +1,5 @@
 #include "ops/cpu/packed_linear.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -73,9 +72,9 @@ std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> p
   std::vector<char> rows(kSliceCols * row_bytes);
   for (int64_t s = 0; s < slices; ++s) {
     const int64_t cols = packed->padded_cols(s);
-    std::fill(rows.begin(), rows.end(), 0);
-    for (int64_t i = 0; i < packed->slice_cols(s); ++i)
-      copy_row(parts, s * kSliceCols + i, compute, rows.data() + i * row_bytes);
+    const int64_t filled = packed->slice_cols(s);
+    for (int64_t i = 0; i < filled; ++i) copy_row(parts, s * kSliceCols + i, compute, rows.data() + i * row_bytes);
+    std::memset(rows.data() + filled * row_bytes, 0, (cols - filled) * row_bytes);
     const auto type = onednn_type(compute);
     const memory plain({{packed->in_cols, cols}, type, memory::format_tag::ba}, engine_, rows.data());
     // The layout that a full tile likes; it serves every row count.
