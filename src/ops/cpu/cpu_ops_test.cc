@@ -52,16 +52,11 @@ TEST_P(CpuOpsTest, ProductsEqualTheOracleAndRowsAreIndependent) {
   const DType E = GetParam();
   auto fast = make_cpu_ops(2);
   auto naive = make_naive_ops();
-  for (const auto& [C, N] : std::vector<std::pair<int64_t, int64_t>>{{54, 80},
-                                                                     {64, 256},
-                                                                     {64, 160},
-                                                                     {160, 64},
-                                                                     {256, 64},
-                                                                     {112, 80},
-                                                                     {300, 129},
-                                                                     {320, 16},
-                                                                     {2, 1},
-                                                                     {1024, 144}}) {
+  // input columns, output columns
+  constexpr std::pair<int64_t, int64_t> kShapes[] = {{54, 80},  {64, 256},   {64, 160},  {160, 64},
+                                                     {256, 64}, {112, 80},   {2, 1},     {300, 129},
+                                                     {320, 16}, {1024, 128}, {1024, 144}};
+  for (const auto& [C, N] : kShapes) {
     const Values w(N, C, E, 1), w2(N, C, E, 4);
     const ConstMatrix part = w.as_weight(), part2 = w2.as_weight();
     const auto packed = fast->pack({&part, 1}, E), packed2 = fast->pack({&part2, 1}, E);

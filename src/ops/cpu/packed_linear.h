@@ -5,7 +5,7 @@
 // oneDNN on one thread. Measured (oneDNN 2.6.3, brgemm, AVX512-BF16 and AVX512 f32, K 54..4096, rows 2..256): a row's
 // bits do not depend on the number of rows in the call, and a tile of 64 rows runs at the speed of any larger one. So
 // rows are independent of the batch by construction, and the primitives are bounded: at most 19 row counts for each
-// slice shape. The exceptions, also measured, are in padded_rows().
+// slice shape. The exceptions, also measured, are in padded_rows() and padded_cols().
 #pragma once
 
 #include <algorithm>
