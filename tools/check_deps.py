@@ -10,6 +10,7 @@ import sys
 
 TABLE = {
     "base": [],
+    "observe": ["base"],
     "core": ["base"],
     "tensor": ["base"],
     "ops": ["tensor"],
@@ -20,9 +21,9 @@ TABLE = {
     "sched": ["kv", "core"],
     "worker": ["model", "core"],
     "engine": ["sched", "core"],
-    "http": ["base"],
-    "api": ["tokenizer", "core", "http"],
-    "cli": ["api", "http", "engine", "worker", "ops/cpu"],
+    "http": ["observe"],
+    "api": ["core", "http", "observe"],
+    "cli": ["api", "tokenizer", "http", "engine", "worker", "ops/cpu"],
 }
 
 

@@ -26,7 +26,7 @@ struct ApiConfig {
   std::vector<std::string> model_names;  // served names; the first is the default; never empty
   std::string model_revision;            // for /info, may be empty
   int64_t created_s = 0;                 // unix time told by /v1/models
-  int32_t width = 0;                     // D: of a full Vector
+  int32_t width = 0;                     // D: of a full Output
   int32_t context_tokens_max = 0;        // EOS included
   int32_t vocab_tokens = 0;              // token ids are in [0, vocab_tokens)
   int32_t eos_token_id = 151643;

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <string>
 
-#include "base/log.h"
+#include "observe/log.h"
 
 namespace quern {
 

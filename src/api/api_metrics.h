@@ -7,8 +7,8 @@
 #include <string>
 
 #include "api/request_record.h"
-#include "base/metrics.h"
 #include "http/http_config.h"
+#include "observe/metrics.h"
 
 namespace quern {
 

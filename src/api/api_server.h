@@ -11,9 +11,9 @@
 #include "api/api_metrics.h"
 #include "api/embed_call.h"
 #include "api/task_pool.h"
-#include "base/metrics.h"
 #include "http/http_config.h"
 #include "http/responder.h"
+#include "observe/metrics.h"
 
 namespace quern {
 

@@ -22,8 +22,8 @@
 
 #include "api/api_server.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "http/http_server.h"
+#include "observe/log.h"
 
 namespace quern {
 namespace {
@@ -38,10 +38,10 @@ Result<std::vector<int32_t>> encode_bytes(std::string_view text) {
   return ids;
 }
 
-Vector vector_of(const std::vector<int32_t>& ids, int32_t width) {
+Output vector_of(const std::vector<int32_t>& ids, int32_t width) {
   uint64_t hash = 1469598103934665603ULL;
   for (int32_t id : ids) hash = (hash ^ static_cast<uint64_t>(id)) * 1099511628211ULL;
-  Vector vector;
+  Output vector;
   vector.values.resize(static_cast<size_t>(width));
   double squared = 0;
   for (float& value : vector.values) {
@@ -108,7 +108,7 @@ class FakeEngine {
   void finish(const Job& job) {
     JobTiming timing{now_us(), now_us(), now_us()};
     const std::string text = text_of(job.token_ids);
-    Vector vector = vector_of(job.token_ids, width_);
+    Output vector = vector_of(job.token_ids, width_);
     if (text == "fail:nan") vector.values[7] = std::numeric_limits<float>::quiet_NaN();
     if (text == "fail:norm") vector.values[7] += 1;
     if (text == "fail:internal") return job.completion(internal_error("this Job failed, as asked"), timing);

@@ -15,7 +15,7 @@
 #include "api/json_writer.h"
 #include "api/openapi.h"
 #include "api/request_record.h"
-#include "base/log.h"
+#include "observe/log.h"
 
 namespace quern {
 namespace {
@@ -191,33 +191,33 @@ TEST(EmbedRequest, HostileJson) {
 }
 
 TEST(EmbedResponse, CheckVectorStopsWhatIsNotAUnitVector) {
-  Vector good;
+  Output good;
   good.values.assign(64, 0.125f);
   EXPECT_TRUE(check_vector(good, 64, "input").ok());
   EXPECT_FALSE(check_vector(good, 65, "input").ok());
   for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                     -std::numeric_limits<float>::infinity(), 1.0f}) {
     for (size_t at : {size_t{0}, size_t{31}, size_t{63}}) {
-      Vector vector = good;
+      Output vector = good;
       vector.values[at] = bad;
       EXPECT_FALSE(check_vector(vector, 64, "input").ok()) << bad << " at " << at;
     }
   }
-  EXPECT_FALSE(check_vector(Vector{std::vector<float>(64, 0.0f)}, 64, "input").ok());
+  EXPECT_FALSE(check_vector(Output{std::vector<float>(64, 0.0f)}, 64, "input").ok());
 }
 
 TEST(EmbedResponse, CutVectorNormalisesAgain) {
-  Vector vector;
+  Output vector;
   vector.values.assign(64, 0.125f);
   vector.values[0] = 0.5f;
-  Vector raw = vector;
+  Output raw = vector;
   ASSERT_TRUE(cut_vector(vector, 32, true, "input").ok());
   EXPECT_EQ(vector.values.size(), 32u);
   EXPECT_TRUE(check_vector(vector, 32, "input").ok());
   EXPECT_NEAR(vector.values[0] / vector.values[1], 4.0f, 1e-6);
   ASSERT_TRUE(cut_vector(raw, 32, false, "input").ok());
   EXPECT_EQ(raw.values[0], 0.5f);
-  Vector zero{std::vector<float>(64, 0.0f)};
+  Output zero{std::vector<float>(64, 0.0f)};
   EXPECT_FALSE(cut_vector(zero, 32, true, "input").ok());
 }
 

@@ -6,7 +6,7 @@
 #include "api/embed_response.h"
 #include "api/errors.h"
 #include "base/clock.h"
-#include "base/log.h"
+#include "observe/log.h"
 
 namespace quern {
 
@@ -85,7 +85,7 @@ Result<std::vector<Job>> EmbedCall::make_jobs() {
     job.deadline_us = deadline_us;
     job.priority = request_.priority;
     job.tenant = record_.tenant;
-    job.completion = [self = shared_from_this(), i](Result<Vector> outcome, const JobTiming& timing) {
+    job.completion = [self = shared_from_this(), i](Result<Output> outcome, const JobTiming& timing) {
       self->on_job_ended(i, std::move(outcome), timing);
     };
   }
@@ -151,7 +151,7 @@ void EmbedCall::cancel_jobs() {
   if (!ids.empty()) context_.engine.cancel(ids);
 }
 
-void EmbedCall::on_job_ended(size_t index, Result<Vector> outcome, const JobTiming& timing) {
+void EmbedCall::on_job_ended(size_t index, Result<Output> outcome, const JobTiming& timing) {
   bool first_failure = false;
   {
     std::lock_guard lock(mutex_);

@@ -47,7 +47,7 @@ class EmbedCall : public std::enable_shared_from_this<EmbedCall> {
   Result<int64_t> timeout_ms() const;
   void submit(std::vector<Job> jobs);
   void on_client_left();
-  void on_job_ended(size_t index, Result<Vector> outcome, const JobTiming& timing);
+  void on_job_ended(size_t index, Result<Output> outcome, const JobTiming& timing);
   void cancel_jobs();
   void finish();
   HttpResponse make_answer();
@@ -62,7 +62,7 @@ class EmbedCall : public std::enable_shared_from_this<EmbedCall> {
   Responder responder_;
   EmbedRequest request_;
 
-  std::vector<Vector> vectors_;  // [inputs][D]; slot i is written by Job i alone
+  std::vector<Output> vectors_;  // [inputs][D]; slot i is written by Job i alone
   std::atomic<size_t> jobs_left_{0};
   std::atomic<bool> recorded_{false};
 

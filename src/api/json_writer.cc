@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-#include "base/log.h"
+#include "base/excerpt.h"
 
 namespace quern {
 

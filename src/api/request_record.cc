@@ -4,7 +4,7 @@
 #include <charconv>
 #include <random>
 
-#include "base/log.h"
+#include "observe/log.h"
 
 namespace quern {
 

@@ -56,7 +56,7 @@ std::vector<std::vector<int32_t>> random_inputs(const Case& one, int32_t vocab_r
 }
 
 /// All inputs through the real scheduler and the runner, as the engine does; the vectors in input order.
-Result<std::vector<Vector>> compute(ModelStack& stack, const std::vector<std::vector<int32_t>>& inputs,
+Result<std::vector<Output>> compute(ModelStack& stack, const std::vector<std::vector<int32_t>>& inputs,
                                     std::vector<Batch>* steps = nullptr) {
   SchedulerConfig config = stack.scheduler_config();
   config.queue_tokens_max = 1 << 30;
@@ -64,7 +64,7 @@ Result<std::vector<Vector>> compute(ModelStack& stack, const std::vector<std::ve
   std::vector<SchedulerJob> jobs;
   for (size_t i = 0; i < inputs.size(); ++i) jobs.push_back({i, &inputs[i], kNoDeadline, 0});
   if (auto admitted = scheduler.admit(jobs, 0); !admitted) return admitted.error();
-  std::vector<Vector> vectors(inputs.size());
+  std::vector<Output> vectors(inputs.size());
   while (auto batch = scheduler.next_batch(0)) {
     auto result = stack.runner().run(*batch);
     if (!result) return result.error();
@@ -81,10 +81,8 @@ Result<void> verify(ModelStack& stack, const std::vector<std::vector<int32_t>>& 
   if (!together) return together.error();
   auto alone = compute(stack, {inputs[0]});
   if (!alone) return alone.error();
-  for (const Vector& vector : *together) {
-    double sum = 0;
-    for (float v : vector.values) sum += static_cast<double>(v) * static_cast<double>(v);
-    if (!(std::abs(sum - 1) < 1e-3)) return internal_error("a vector is not of norm 1");
+  for (const Output& vector : *together) {
+    if (!is_unit(vector.values)) return internal_error("a vector is not of norm 1");
   }
   if ((*alone)[0].values != (*together)[0].values)
     return internal_error("an input gives other bits alone than in company");

@@ -18,7 +18,7 @@ class ClosedLoop {
   void add() {
     std::vector<Job> jobs(1);
     jobs[0].token_ids = ids_;
-    jobs[0].completion = [this](const Result<Vector>& outcome, const JobTiming&) { on_ended(outcome.ok()); };
+    jobs[0].completion = [this](const Result<Output>& outcome, const JobTiming&) { on_ended(outcome.ok()); };
     if (!engine_.submit(std::move(jobs)) && !stopped_) failed_ = true;
   }
   int64_t ended() const { return ended_; }

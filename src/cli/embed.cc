@@ -23,8 +23,8 @@ struct Pending {
   std::string id_json;
   int64_t line = 0;
   int64_t tokens = 0;
-  std::shared_ptr<std::promise<Result<Vector>>> promise;
-  std::future<Result<Vector>> vector;
+  std::shared_ptr<std::promise<Result<Output>>> promise;
+  std::future<Result<Output>> vector;
 };
 
 Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFiles& files) {
@@ -40,15 +40,6 @@ Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFiles&
   for (const auto& [name, text] : files.prompts) known += (known.empty() ? "" : ", ") + name;
   return invalid_argument("the model has no prompt \"" + options.prompt_name + "\"; allowed: " + known,
                           "--prompt-name");
-}
-
-void cut(std::vector<float>& values, size_t dimensions) {
-  if (dimensions == values.size()) return;
-  values.resize(dimensions);
-  double sum = 0;
-  for (float v : values) sum += static_cast<double>(v) * static_cast<double>(v);
-  const auto scale = static_cast<float>(1.0 / std::sqrt(sum));
-  for (float& v : values) v *= scale;
 }
 
 /// All that the vectors depend on: a run is continued only under the same line.
@@ -99,12 +90,12 @@ class EmbedRun {
     Pending pending{std::move(record.id_json),
                     record.line,
                     static_cast<int64_t>(ids->size()),
-                    std::make_shared<std::promise<Result<Vector>>>(),
+                    std::make_shared<std::promise<Result<Output>>>(),
                     {}};
     pending.vector = pending.promise->get_future();
     std::vector<Job> jobs(1);
     jobs[0].token_ids = std::move(*ids);
-    jobs[0].completion = [promise = pending.promise](Result<Vector> vector, const JobTiming&) {
+    jobs[0].completion = [promise = pending.promise](Result<Output> vector, const JobTiming&) {
       promise->set_value(std::move(vector));
     };
     if (auto submitted = engine_.submit(std::move(jobs)); !submitted) return submitted.error();
@@ -115,9 +106,9 @@ class EmbedRun {
   Result<void> write_oldest(OutputWriter& writer, ProgressBar& bar, int64_t begin_us) {
     Pending pending = std::move(pending_.front());
     pending_.pop_front();
-    Result<Vector> vector = pending.vector.get();
+    Result<Output> vector = pending.vector.get();
     if (!vector) return vector.error();
-    cut(vector->values, static_cast<size_t>(dimensions_));
+    if (auto done = cut(vector->values, dimensions_, true); !done) return done;
     if (auto written = writer.write(pending.id_json, vector->values); !written) return written;
     tokens_ += pending.tokens;
     if (writer.rows() % kFlushRows == 0) {

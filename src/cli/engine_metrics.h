@@ -3,8 +3,8 @@
 // count() is called on the engine's thread; the gauges are read at each scrape.
 #pragma once
 
-#include "base/metrics.h"
 #include "engine/engine.h"
+#include "observe/metrics.h"
 
 namespace quern {
 

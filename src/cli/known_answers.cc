@@ -9,8 +9,6 @@
 namespace quern {
 namespace {
 
-constexpr double kNormTolerance = 1e-3;
-
 /// Texts for models that bring no answers of their own: they must give finite, different vectors.
 const std::vector<KnownAnswer>& plain_texts() {
   static const std::vector<KnownAnswer> texts = {{"The capital of China is Beijing.", "", {}},
@@ -41,7 +39,7 @@ Result<KnownAnswer> parse_answer(simdjson::dom::element item, const std::string&
   return answer;
 }
 
-Result<void> check_one(const KnownAnswer& answer, const Vector& vector, double cosine_min, CheckOutcome& outcome) {
+Result<void> check_one(const KnownAnswer& answer, const Output& vector, double cosine_min, CheckOutcome& outcome) {
   const double norm = std::sqrt(dot(vector.values, vector.values));
   char figures[160];
   if (!(std::abs(norm - 1.0) <= kNormTolerance)) {  // a NaN fails too
@@ -93,10 +91,10 @@ Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir
 Result<CheckOutcome> check_known_answers(const std::vector<KnownAnswer>& answers, double cosine_min,
                                          const EmbedText& embed) {
   CheckOutcome outcome;
-  std::vector<Vector> vectors;
+  std::vector<Output> vectors;
   const std::vector<KnownAnswer>& texts = answers.empty() ? plain_texts() : answers;
   for (const KnownAnswer& answer : texts) {
-    Result<Vector> vector = embed(answer.text, answer.prompt_name);
+    Result<Output> vector = embed(answer.text, answer.prompt_name);
     if (!vector) return vector.error();
     if (auto checked = check_one(answer, *vector, cosine_min, outcome); !checked) return checked.error();
     vectors.push_back(std::move(*vector));

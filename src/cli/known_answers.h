@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "core/vector.h"
+#include "core/output.h"
 
 namespace quern {
 
@@ -23,7 +23,7 @@ struct KnownAnswer {
 Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir);
 
 /// Embeds one text with a prompt; the whole path from tokens to vector.
-using EmbedText = std::function<Result<Vector>(const std::string& text, const std::string& prompt_name)>;
+using EmbedText = std::function<Result<Output>(const std::string& text, const std::string& prompt_name)>;
 
 struct CheckOutcome {
   size_t compared = 0;

@@ -119,13 +119,13 @@ Result<std::vector<int32_t>> encode_text(const ModelFiles& files, const std::str
   return files.tokenizer->encode(prompt + text, options);
 }
 
-Result<Vector> embed_text(const ModelFiles& files, Engine& engine, const std::string& prompt, const std::string& text) {
+Result<Output> embed_text(const ModelFiles& files, Engine& engine, const std::string& prompt, const std::string& text) {
   auto ids = encode_text(files, prompt, text, false);
   if (!ids) return ids.error();
-  std::promise<Result<Vector>> promise;
+  std::promise<Result<Output>> promise;
   std::vector<Job> jobs(1);
   jobs[0].token_ids = std::move(*ids);
-  jobs[0].completion = [&promise](Result<Vector> vector, const JobTiming&) { promise.set_value(std::move(vector)); };
+  jobs[0].completion = [&promise](Result<Output> vector, const JobTiming&) { promise.set_value(std::move(vector)); };
   if (auto submitted = engine.submit(std::move(jobs)); !submitted) return submitted.error();
   return promise.get_future().get();
 }
@@ -136,7 +136,7 @@ Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const 
   if (!answers) return answers.error();
   return check_known_answers(
       *answers, known_answer_cosine_min(stack.dtype_name()),
-      [&](const std::string& text, const std::string& prompt_name) -> Result<Vector> {
+      [&](const std::string& text, const std::string& prompt_name) -> Result<Output> {
         const auto prompt = stack.files().prompts.find(prompt_name);
         if (!prompt_name.empty() && prompt == stack.files().prompts.end()) {
           return invalid_argument("known_answers.json: the model has no prompt \"" + prompt_name + "\"");

@@ -60,8 +60,8 @@ Result<std::unique_ptr<ModelStack>> load_model(ModelFiles files, const ModelOpti
 Result<std::vector<int32_t>> encode_text(const ModelFiles& files, const std::string& prompt, const std::string& text,
                                          bool truncate);
 
-/// Submits one text and waits for its Vector.
-Result<Vector> embed_text(const ModelFiles& files, Engine& engine, const std::string& prompt, const std::string& text);
+/// Submits one text and waits for its Output.
+Result<Output> embed_text(const ModelFiles& files, Engine& engine, const std::string& prompt, const std::string& text);
 
 struct CheckOutcome;  // cli/known_answers.h
 /// Compares the model with its known answers, through the engine; skipped with --skip-check.

@@ -7,8 +7,6 @@
 
 #include "api/api_server.h"
 #include "base/clock.h"
-#include "base/log.h"
-#include "base/metrics.h"
 #include "base/version.h"
 #include "cli/api_keys.h"
 #include "cli/commands.h"
@@ -17,6 +15,8 @@
 #include "cli/model_stack.h"
 #include "engine/engine.h"
 #include "http/http_server.h"
+#include "observe/log.h"
+#include "observe/metrics.h"
 
 namespace quern {
 namespace {

@@ -21,7 +21,7 @@ const PublishedScores* find_published(const ModelFiles& files) {
   return nullptr;
 }
 
-double dot(const Vector& a, const Vector& b) {
+double dot(const Output& a, const Output& b) {
   double sum = 0;
   for (size_t i = 0; i < a.values.size(); ++i)
     sum += static_cast<double>(a.values[i]) * static_cast<double>(b.values[i]);

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/vector.h"
+#include "core/output.h"
 
 namespace quern {
 
@@ -18,7 +18,7 @@ struct Span {
   int32_t position_begin = 0;  // position of its first token = tokens of this Job already in K/V
   int32_t block_begin = 0;     // offset into Batch::block_ids of this Job's page table
   int32_t block_count = 0;     // blocks that hold positions [0, position_begin + token_count)
-  bool is_last = false;        // ends its Job: the row of its last token is pooled into a Vector
+  bool is_last = false;        // ends its Job: the row of its last token is pooled into a Output
 };
 
 struct Batch {
@@ -31,7 +31,7 @@ struct Batch {
 /// The Vectors of the spans with is_last, in span order.
 struct BatchResult {
   uint64_t batch_id = 0;
-  std::vector<Vector> vectors;
+  std::vector<Output> vectors;
 };
 
 }  // namespace quern

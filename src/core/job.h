@@ -1,4 +1,4 @@
-// Job: one input on its way to one Vector.
+// Job: one input on its way to one Output.
 //
 // A plain struct. The engine owns it from submit() until its completion has been called, exactly once.
 #pragma once
@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "core/vector.h"
+#include "core/output.h"
 
 namespace quern {
 
@@ -24,7 +24,7 @@ struct JobTiming {
 };
 
 /// Called exactly once, on an engine thread; must not block and must not call back into the engine's destructor.
-using Completion = std::function<void(Result<Vector>, const JobTiming&)>;
+using Completion = std::function<void(Result<Output>, const JobTiming&)>;
 
 struct Job {
   uint64_t id = 0;                    // unique in this process; the engine assigns it

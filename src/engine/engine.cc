@@ -155,7 +155,7 @@ void Engine::finish(const Batch& batch, Result<BatchResult> result, int64_t comp
   for (const Span& span : batch.spans) {
     if (!span.is_last) continue;
     QUERN_CHECK(row < result->vectors.size(), "the runner returned too few vectors");
-    Vector& vector = result->vectors[row++];
+    Output& vector = result->vectors[row++];
     const bool still_wanted = next < finished.size() && finished[next] == span.job_id;  // not cancelled meanwhile
     if (!still_wanted) continue;
     ++next;
@@ -163,7 +163,7 @@ void Engine::finish(const Batch& batch, Result<BatchResult> result, int64_t comp
   }
 }
 
-void Engine::take_ended(uint64_t job_id, Result<Vector> outcome, std::vector<Ended>& ended) {
+void Engine::take_ended(uint64_t job_id, Result<Output> outcome, std::vector<Ended>& ended) {
   auto node = pending_.extract(job_id);
   QUERN_CHECK(!node.empty(), "a Job ended twice");
   ended.push_back({std::move(node.mapped()), std::move(outcome)});

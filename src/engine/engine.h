@@ -1,6 +1,6 @@
 // Engine: drives the scheduler and the runner; submit(Job) -> completion.
 //
-// Owns every accepted Job until its completion has been called, exactly once: with a Vector, or with an Error
+// Owns every accepted Job until its completion has been called, exactly once: with a Output, or with an Error
 // (deadline, cancel, failed batch, shutdown). One thread makes and runs Batches; submit() and cancel() are safe from
 // any thread.
 #pragma once
@@ -68,14 +68,14 @@ class Engine {
   };
   struct Ended {
     Pending pending;
-    Result<Vector> outcome;
+    Result<Output> outcome;
   };
 
   void loop();
   bool should_linger(int64_t now) const;
   void mark_started(const Batch& batch, int64_t started_us);
   void finish(const Batch& batch, Result<BatchResult> result, int64_t compute_us, std::vector<Ended>& ended);
-  void take_ended(uint64_t job_id, Result<Vector> outcome, std::vector<Ended>& ended);
+  void take_ended(uint64_t job_id, Result<Output> outcome, std::vector<Ended>& ended);
   static void complete(std::vector<Ended> ended);
   int retry_after_s() const;
 

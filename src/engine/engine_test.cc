@@ -52,7 +52,7 @@ TEST(EngineTest, EveryJobOfManyThreadsGetsItsOwnVector) {
           ids.back() = t * kJobsPerThread + i;
           const auto expected = static_cast<float>(ids.back());
           std::vector<Job> jobs;
-          jobs.push_back(make_job(std::move(ids), [&, expected](Result<Vector> vector, const JobTiming& timing) {
+          jobs.push_back(make_job(std::move(ids), [&, expected](Result<Output> vector, const JobTiming& timing) {
             ended += 1;
             right += vector.ok() && vector->values[0] == expected && timing.started_us >= timing.submitted_us &&
                      timing.finished_us >= timing.started_us;
@@ -77,7 +77,7 @@ TEST(EngineTest, AFailedBatchFailsItsJobsAndTheNextOneWorks) {
     std::promise<bool> done;
     std::vector<Job> jobs;
     jobs.push_back(
-        make_job(std::vector<int32_t>(300, 3), [&](Result<Vector> v, const JobTiming&) { done.set_value(v.ok()); }));
+        make_job(std::vector<int32_t>(300, 3), [&](Result<Output> v, const JobTiming&) { done.set_value(v.ok()); }));
     ASSERT_TRUE(engine.submit(std::move(jobs)).ok());
     EXPECT_EQ(done.get_future().get(), expect_ok);
     broken = false;
@@ -96,10 +96,10 @@ TEST(EngineTest, CancelledAndExpiredJobsEndOnceWithTheirReason) {
   std::promise<bool> first;
   std::vector<Job> jobs;
   jobs.push_back(
-      make_job(std::vector<int32_t>(64, 1), [&](Result<Vector> v, const JobTiming&) { first.set_value(v.ok()); }));
-  jobs.push_back(make_job({2}, [&](Result<Vector> v, const JobTiming&) { cancelled.set_value(v.error().code); }));
+      make_job(std::vector<int32_t>(64, 1), [&](Result<Output> v, const JobTiming&) { first.set_value(v.ok()); }));
+  jobs.push_back(make_job({2}, [&](Result<Output> v, const JobTiming&) { cancelled.set_value(v.error().code); }));
   jobs.push_back(make_job(std::vector<int32_t>(64, 3),
-                          [&](Result<Vector> v, const JobTiming&) { expired.set_value(v.error().code); }));
+                          [&](Result<Output> v, const JobTiming&) { expired.set_value(v.error().code); }));
   jobs.back().deadline_us = now_us() + 1000;
   const auto ids = engine.submit(std::move(jobs));
   ASSERT_TRUE(ids.ok());
@@ -125,7 +125,7 @@ TEST(EngineTest, OverloadIsRefusedWithRetryAfterAndLosesNothing) {
     });
     const auto submit_one = [&] {
       std::vector<Job> jobs;
-      jobs.push_back(make_job({1}, [&](Result<Vector>, const JobTiming&) { ended += 1; }));
+      jobs.push_back(make_job({1}, [&](Result<Output>, const JobTiming&) { ended += 1; }));
       return engine.submit(std::move(jobs));
     };
     for (int i = 0; i < 3; ++i) ASSERT_TRUE(submit_one().ok());
@@ -154,7 +154,7 @@ int batches_of_waiting_clients(int clients, int requests) {
       for (int i = 0; i < requests; ++i) {
         std::promise<void> done;
         std::vector<Job> jobs;
-        jobs.push_back(make_job({1, 2}, [&](Result<Vector>, const JobTiming&) { done.set_value(); }));
+        jobs.push_back(make_job({1, 2}, [&](Result<Output>, const JobTiming&) { done.set_value(); }));
         ASSERT_TRUE(engine.submit(std::move(jobs)).ok());
         done.get_future().get();
       }

@@ -83,9 +83,7 @@ Result<BatchResult> LocalRunner::run(const Batch& batch) {
   result.batch_id = batch.id;
   for (int64_t b = 0; b < vectors.rows; ++b) {
     const float* row = vectors.f32() + b * vectors.cols;
-    double norm = 0;
-    for (int64_t i = 0; i < vectors.cols; ++i) norm += double{row[i]} * row[i];
-    if (!(std::abs(norm - 1) < 1e-3))
+    if (!is_unit({row, static_cast<size_t>(vectors.cols)}))
       return internal_error("the model produced a vector that is not finite or not of norm 1");
     result.vectors.push_back({{row, row + vectors.cols}});
   }

@@ -2,7 +2,7 @@
 //
 // Owns the weights, the activations and the bytes of the K/V pages; the caller owns their meaning (which block belongs
 // to whom). All memory is reserved in create(); K/V pages are touched on first use. One thread at a time calls run().
-// Promises: a Vector depends on its Job's tokens alone, bit for bit: not on the batch, its order, the chunks it came in
+// Promises: a Output depends on its Job's tokens alone, bit for bit: not on the batch, its order, the chunks it came in
 // or the number of threads.
 #pragma once
 
@@ -40,7 +40,7 @@ class LocalRunner {
   ~LocalRunner();
 
   /// The Vectors of the spans with is_last, in span order. Refuses (kInvalidArgument) a batch that breaks its contract:
-  /// ids outside the vocabulary, spans that do not tile the tokens, blocks out of range or too few. A Vector that is
+  /// ids outside the vocabulary, spans that do not tile the tokens, blocks out of range or too few. A Output that is
   /// not finite is kInternal.
   Result<BatchResult> run(const Batch& batch);
 

@@ -52,8 +52,4 @@ inline void log_error(std::string_view message, std::initializer_list<LogField> 
   log_line(LogLevel::kError, message, fields);
 }
 
-/// Appends `text` as the inside of a JSON string: quotes, backslashes and control characters escaped; bytes that are
-/// not UTF-8 become U+FFFD.
-void append_json_escaped(std::string& out, std::string_view text);
-
 }  // namespace quern
