@@ -43,6 +43,7 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
 };
 
 struct State {
+  LogConfig config;
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::async_logger> logger;
   std::unique_ptr<spdlog::details::periodic_worker> flusher;
@@ -103,11 +104,20 @@ void append_number(std::string& out, Number value) {
   out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
 }
 
-void append_field(std::string& out, const LogField& field) {
+/// At most `bytes_max` bytes of `text`, cut at the end of a code point, as the inside of a JSON string.
+void append_text(std::string& out, std::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return append_json_escaped(out, text);
+  size_t end = bytes_max;
+  while (end > 0 && bytes_max - end < 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  append_json_escaped(out, text.substr(0, end));
+  out.append("...");
+}
+
+void append_field(std::string& out, const LogField& field, size_t text_bytes_max) {
   out.append(",\"").append(field.name).append("\":");
   if (const auto* text = std::get_if<std::string_view>(&field.value)) {
     out.push_back('"');
-    append_json_escaped(out, *text);
+    append_text(out, *text, text_bytes_max);
     out.push_back('"');
   } else if (const auto* integer = std::get_if<int64_t>(&field.value)) {
     append_number(out, *integer);
@@ -138,6 +148,7 @@ void log_start(const LogConfig& config) {
   log_stop();
   if (config.level == LogLevel::kOff) return;
   State& s = state();
+  s.config = config;
   s.tail = ",\"ecs.version\":\"8.11\",\"service.name\":\"quern\",\"service.version\":\"";
   append_json_escaped(s.tail, config.service_version);
   s.tail += "\",\"process.pid\":" + std::to_string(::getpid()) + "}\n";
@@ -170,9 +181,17 @@ void log_line(LogLevel level, std::string_view message, std::initializer_list<Lo
   line.assign("{\"@timestamp\":\"");
   append_timestamp(line);
   line.append("\",\"log.level\":\"").append(level_name(level)).append("\",\"message\":\"");
-  append_json_escaped(line, message);
+  const LogConfig& limits = state().config;
+  append_text(line, message, limits.text_bytes_max);
   line.push_back('"');
-  for (const LogField& field : fields) append_field(line, field);
+  for (const LogField& field : fields) {
+    const size_t before = line.size();
+    append_field(line, field, limits.text_bytes_max);
+    if (line.size() <= limits.line_bytes_max) continue;
+    line.resize(before);
+    line.append(",\"quern.cut\":true");
+    break;
+  }
   line.append(state().tail);
   state().logger->log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
 }
