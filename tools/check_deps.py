@@ -23,7 +23,8 @@ TABLE = {
     "engine": ["sched", "core"],
     "http": ["observe"],
     "api": ["core", "http", "observe"],
-    "cli": ["api", "tokenizer", "http", "engine", "worker", "ops/cpu"],
+    "app": ["base"],
+    "cli": ["app", "api", "tokenizer", "http", "engine", "worker", "ops/cpu"],
 }
 
 
