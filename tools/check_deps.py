@@ -23,7 +23,7 @@ TABLE = {
     "engine": ["sched", "core"],
     "http": ["observe"],
     "api": ["core", "http", "observe"],
-    "app": ["base"],
+    "app": ["observe"],
     "cli": ["app", "api", "tokenizer", "http", "engine", "worker", "ops/cpu"],
 }
 

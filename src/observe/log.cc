@@ -57,6 +57,7 @@ State& state() {
 
 std::atomic<int> level_now{static_cast<int>(LogLevel::kOff)};
 std::atomic<uint64_t> dropped_before{0};
+std::atomic<int> writers{0};  // threads inside log_line(): log_stop() waits for them before it takes the logger away
 
 spdlog::level::level_enum spdlog_level(LogLevel level) {
   switch (level) {
@@ -164,6 +165,7 @@ void log_start(const LogConfig& config) {
 
 void log_stop() {
   level_now.store(static_cast<int>(LogLevel::kOff));
+  while (writers.load() != 0) std::this_thread::yield();  // a writer that comes later sees kOff and leaves
   State& s = state();
   if (!s.logger) return;
   dropped_before.fetch_add(s.pool->overrun_counter());
@@ -173,10 +175,21 @@ void log_stop() {
   s.logger.reset();
 }
 
+namespace {
+
+struct Writer {
+  Writer() { ++writers; }
+  ~Writer() { --writers; }
+};
+
+}  // namespace
+
 bool log_enabled(LogLevel level) { return static_cast<int>(level) >= level_now.load(std::memory_order_relaxed); }
 
 void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
   if (!log_enabled(level) || level == LogLevel::kOff) return;
+  const Writer inside;
+  if (level_now.load() == static_cast<int>(LogLevel::kOff)) return;  // log_stop() has begun
   thread_local std::string line;
   line.assign("{\"@timestamp\":\"");
   append_timestamp(line);

@@ -29,7 +29,8 @@ struct LogConfig {
   size_t line_bytes_max = 8 * 1024;  // of one line; fields beyond it are left out and told by "quern.cut": true
 };
 
-/// Starts logging. Before it, and after log_stop(), lines go nowhere. Not thread-safe against log calls.
+/// Starts logging. Before it, and after log_stop(), lines go nowhere. One thread at a time calls log_start() and
+/// log_stop(); others may log meanwhile.
 void log_start(const LogConfig& config);
 /// Writes out what is queued.
 void log_stop();

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <random>
+#include <thread>
+#include <vector>
 
 namespace quern {
 namespace {
@@ -40,6 +43,26 @@ TEST(Log, ALineOfManyLongFieldsIsBounded) {
   EXPECT_LT(line.size(), 16u * 1024);
   EXPECT_NE(line.find("\"quern.cut\":true"), std::string::npos);
   EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1);
+}
+
+TEST(Log, StoppingWhileOthersLogIsSafe) {
+  testing::internal::CaptureStderr();
+  std::atomic<bool> over{false};
+  std::vector<std::thread> writers;
+  for (int t = 0; t < 2; ++t) {
+    writers.emplace_back([&over] {
+      while (!over) log_info("line", {{"url.path", "/x"}});
+    });
+  }
+  for (int round = 0; round < 50; ++round) {
+    log_start({});
+    log_info("between");
+    log_stop();
+  }
+  over = true;
+  for (std::thread& writer : writers) writer.join();
+  const std::string text = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(text.back(), '\n');  // no half line
 }
 
 }  // namespace
