@@ -1,11 +1,6 @@
 # Helpers for the top-level CMakeLists.txt: one library, one test binary, benchmarks and fuzzers per folder of src/.
 
-# The version string baked into --version, /info and the build_info metric.
-execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD OUTPUT_VARIABLE QUERN_COMMIT
-                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-if(NOT QUERN_COMMIT)
-  set(QUERN_COMMIT unknown)
-endif()
+include(${CMAKE_CURRENT_LIST_DIR}/commit.cmake)
 
 function(quern_target_options target)
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
