@@ -31,17 +31,17 @@ class RequestRefused(RuntimeError):
 class Server:
     """A running server. `process`, `port`, `url`; `log_text()` is what it wrote to stdout and stderr."""
 
-    def __init__(self, command, ready_seconds_max=READY_SECONDS_MAX, port="0"):
-        """command: `quern serve` with its flags, or api_server_bench with its own; without the port."""
+    def __init__(self, command, ready_seconds_max=READY_SECONDS_MAX, environment=None):
+        """command: `quern serve` with its flags, or api_server_bench with its own; without the port. environment: as Popen's env."""
         self._folder = tempfile.TemporaryDirectory(prefix="quern-server-")
         self._log = pathlib.Path(self._folder.name, "log")
-        command = [*map(str, command), "--port", port]
+        command = [*map(str, command), "--port", "0"]
         # The free-model server has no --port-file; it prints the port once it listens.
         self._port_file = None if "api_server_bench" in command[0] else pathlib.Path(self._folder.name, "port")
         if self._port_file:
             command += ["--port-file", str(self._port_file)]
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self._wait_for(self._read_port, ready_seconds_max, "did not listen")
         self.url = f"http://127.0.0.1:{self.port}"
         self._wait_for(self._is_ready, ready_seconds_max, "was not ready")
