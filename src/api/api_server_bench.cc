@@ -22,6 +22,7 @@
 
 #include "api/api_server.h"
 #include "base/clock.h"
+#include "base/version.h"
 #include "http/http_server.h"
 #include "observe/log.h"
 
@@ -234,6 +235,8 @@ int serve(Options options) {
 int main(int argc, char** argv) {
   quern::Options options;
   options.api.model_names = {"quern-bench", "text-embedding-3-small"};
+  options.api.version = quern::kVersion;
+  options.api.commit = quern::kCommit;
   options.api.width = 1024;
   options.api.context_tokens_max = 32768;
   options.api.vocab_tokens = quern::kByteVocab;
