@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -30,7 +31,7 @@ struct Matrix {
   }
 };
 
-/// Dense rows in host memory, as they lie in a checkpoint, of any storage dtype.
+/// Dense rows in host memory, as they lie in a checkpoint: of any storage dtype, at any address, aligned or not.
 struct ConstMatrix {
   const void* data = nullptr;
   DType dtype = DType::kF32;
@@ -39,6 +40,19 @@ struct ConstMatrix {
 
   size_t bytes() const { return static_cast<size_t>(rows * cols) * dtype_bytes(dtype); }
 };
+
+/// Element `index` of it, as f32.
+inline float stored_value(const ConstMatrix& m, int64_t index) {
+  const char* from = static_cast<const char*>(m.data) + index * static_cast<int64_t>(dtype_bytes(m.dtype));
+  if (m.dtype == DType::kF32) {
+    float value = 0;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+  }
+  uint16_t bits = 0;
+  std::memcpy(&bits, from, sizeof bits);
+  return m.dtype == DType::kBf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+}
 
 /// Bytes on the device; what they hold at first is undefined.
 class Memory {

@@ -8,7 +8,8 @@
 //   - The result for one row (one span) depends on that row (span) alone, whatever else is in the call: bit for bit on
 //     the CPU, within a stated bound elsewhere.
 //   - A failure of the machine (memory, library, device) is an exception derived from std::exception, from any call;
-//     LocalRunner catches it. What a call has written is then undefined; the next pass works, unless the device is gone.
+//     LocalRunner catches it. What a call has written is then undefined; the next pass works, unless the device is
+//     gone.
 //   - One thread at a time.
 //
 // Shapes: T tokens, B pooled rows, D hidden, H query heads, K key/value heads, d head width, F intermediate, N and C
@@ -84,17 +85,17 @@ class Ops {
   virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
   /// Copies `bytes` from the host into the first ones of `to`; the host's may go when it returns. For loading only.
   virtual void upload(const void* from, size_t bytes, Memory& to) = 0;
-  /// Copies `parts` into one packed weight of dtype `weights`.
+  /// Copies `parts`, all of one width, into one packed weight of dtype `weights`.
   virtual std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) = 0;
-  /// The bytes of one block of such pages; a multiple of 256 is not needed, data is where the caller put it.
+  /// The bytes of one block of such pages.
   virtual size_t kv_block_bytes(const KvPages& shape) const = 0;
 
   /// Runs `body`, which calls the ops below, on `step`; `step` may change when it returns. With `repeats`, every body
   /// run so enqueues the same ops for steps of the same sizes, so that a device may capture and replay them.
   virtual void run(const Step& step, bool repeats, const std::function<void()>& body) = 0;
-  /// Enqueues a copy of x f32 [rows, cols] to the host.
+  /// Enqueues a copy of x, f32 or bf16 [rows, cols], to the host.
   virtual std::unique_ptr<Readback> start_read(Matrix x) = 0;
-  /// Waits for it; out [rows * cols], dense.
+  /// Waits for it; out [rows * cols], dense, as f32.
   virtual void read(Readback& started, std::span<float> out) = 0;
 
   /// out f32 [T, D] = table[step.token_ids[t]].
