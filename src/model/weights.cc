@@ -55,7 +55,7 @@ class Loader {
 
  private:
   static ConstMatrix matrix(const Tensor& tensor, int64_t rows, int64_t cols) {
-    return {tensor.data, tensor.dtype, rows, cols};
+    return {tensor.data, *tensor.dtype, rows, cols};
   }
 
   const Tensor* find(const std::string& name, const std::vector<int64_t>& shape) {
@@ -65,6 +65,9 @@ class Loader {
     } else if (tensor->shape != shape) {
       fail(tensor->file + ": tensor \"" + prefix_ + name + "\": expected " + shape_text(shape) + ", found " +
            shape_text(tensor->shape));
+      tensor = nullptr;
+    } else if (!tensor->dtype) {
+      fail(tensor->file + ": tensor \"" + prefix_ + name + "\": expected F32, BF16 or F16, found " + tensor->stored_as);
       tensor = nullptr;
     }
     return tensor;
@@ -94,7 +97,8 @@ size_t Qwen3Weights::bytes() const {
 
 DType stored_dtype(const Safetensors& file) {
   size_t bytes[3] = {0, 0, 0};
-  for (const auto& [name, tensor] : file.tensors()) bytes[static_cast<int>(tensor.dtype)] += tensor.bytes;
+  for (const auto& [name, tensor] : file.tensors())
+    if (tensor.dtype) bytes[static_cast<int>(*tensor.dtype)] += tensor.bytes;
   int best = 0;
   for (int i = 1; i < 3; ++i) best = bytes[i] > bytes[best] ? i : best;
   return static_cast<DType>(best);
