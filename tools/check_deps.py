@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Holds src/ to the table of folders in ARCHITECTURE.md: every #include, every DEPS of CMakeLists.txt, the size of every file.
+And no call of std::filesystem that throws.
 
 A folder may include itself, what its row lists, and whatever those may include; "everything" is everything. Its DEPS are its row.
 Tests (_test, _fuzz, _bench) may include anything. Exit code 1 and one line per offence. usage: check_deps.py [ROOT]
@@ -11,6 +12,11 @@ import sys
 LINES_MAX = 350
 CODE = (".cc", ".h", ".inc", ".cu", ".cuh")
 EVERYTHING = "everything"
+# Calls of std::filesystem that throw without an error_code -> the arguments of the form that has one.
+FILESYSTEM = {"exists": 2, "is_directory": 2, "is_regular_file": 2, "file_size": 2, "remove": 2, "remove_all": 2, "rename": 3, "create_directory": 2,
+              "create_directories": 2, "canonical": 2, "weakly_canonical": 2, "absolute": 2, "read_symlink": 2, "resize_file": 3, "copy_file": 4,
+              "last_write_time": 2, "status": 2, "space": 2, "current_path": 1, "temp_directory_path": 1, "directory_iterator": 2,
+              "recursive_directory_iterator": 2}
 
 
 def read_table(text):
@@ -68,6 +74,25 @@ def cmake_offences(table, deps):
             yield f"CMakeLists.txt: DEPS of {folder} are {sorted(deps[folder])}, its row in ARCHITECTURE.md says {sorted(table[folder])}"
 
 
+def argument_count(text):
+    """Arguments of a call whose "(" is just before `text`."""
+    depth, count, empty = 0, 1, True
+    for sign in text:
+        if sign == ")" and depth == 0:
+            return 0 if empty else count
+        depth += {"(": 1, "{": 1, "[": 1, ")": -1, "}": -1, "]": -1}.get(sign, 0)
+        count += sign == "," and depth == 0
+        empty = empty and sign.isspace()
+    return count
+
+
+def throwing_calls(text):
+    """(line, name) of calls that throw what nobody catches: an unreadable folder would end the process."""
+    for match in re.finditer(r"\b(?:fs|filesystem)::(\w+)(?: \w+)?\(", text):
+        if argument_count(text[match.end():]) < FILESYSTEM.get(match.group(1), 0):
+            yield text.count("\n", 0, match.start()) + 1, match.group(1)
+
+
 def is_test(file):
     return re.search(r"_(test|fuzz|bench)\.cc$", file.name) is not None
 
@@ -78,6 +103,8 @@ def file_offences(file, path, table):
         yield f"src/{path}: {len(lines)} lines, at most {LINES_MAX} are allowed"
     if is_test(file) or path == "main.cc":
         return
+    for number, name in throwing_calls("\n".join(lines)):
+        yield f"src/{path}:{number}: {name}() throws; give it a std::error_code"
     folder = folder_of(path, table)
     if folder not in table:
         yield f"src/{path}: folder {folder} has no row in ARCHITECTURE.md"

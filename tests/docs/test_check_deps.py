@@ -64,6 +64,8 @@ def test_a_tree_that_keeps_to_its_table_passes(tree):
     (lambda t: [(t / "src/api/routes").mkdir(), (t / "src/api/routes/f.cc").write_text('#include "ops/b.h"\n')], "src/api/routes/f.cc:1: api may not include ops"),
     (lambda t: (t / "src/ops/kernels.inc").write_text("//\n" * 351), "src/ops/kernels.inc: 351 lines, at most 350"),
     (lambda t: (t / "src/ops/cpu/c_test.cc").write_text("//\n" * 351), "src/ops/cpu/c_test.cc: 351 lines, at most 350"),
+    (lambda t: (t / "src/base/a.h").write_text("\nif (std::filesystem::exists(path_of(a, b))) {}\n"), "src/base/a.h:2: exists() throws"),
+    (lambda t: (t / "src/base/a.h").write_text("for (auto& e : fs::directory_iterator(path)) {}\n"), "src/base/a.h:1: directory_iterator() throws"),
     (lambda t: replace(t / "CMakeLists.txt", "quern_library(api DEPS quern_base", "quern_library(api DEPS quern_base quern_ops"),
      "CMakeLists.txt: DEPS of api are ['base', 'ops'], its row in ARCHITECTURE.md says ['base']"),
     (lambda t: replace(t / "CMakeLists.txt", "quern_library(ops DEPS quern_base)", "quern_library(ops DEPS)"), "DEPS of ops are []"),
@@ -76,6 +78,11 @@ def test_each_offence_is_named(tree, damage, offence):
     damage(tree)
     code, printed = check(tree)
     assert code == 1 and offence in printed, printed
+
+
+def test_calls_with_an_error_code_pass(tree):
+    (tree / "src/base/a.h").write_text("std::filesystem::exists(path_of(a, b), ec);\nfs::rename(a,\n  b, ec);\nfs::path(a);\n")
+    assert check(tree)[0] == 0
 
 
 def test_generated_tables_may_be_long(tree):
