@@ -203,6 +203,7 @@ int serve(Options options) {
   signal(SIGPIPE, SIG_IGN);
   log_start({.level = options.log_level, .service_version = "bench", .queue_lines_max = 8192});
   Metrics metrics;
+  MemoryBudget budget(int64_t{1} << 30);
   FakeEngine engine(options.api.width, options.delay_ms * 1000);
   EngineApi engine_api;
   engine_api.submit = [&](std::vector<Job> jobs) { return engine.submit(std::move(jobs)); };
@@ -212,7 +213,7 @@ int serve(Options options) {
   options.http.error_response = [&api](int status, std::string_view message) {
     return api.transport_error(status, message);
   };
-  HttpServer http(options.http, [&api](HttpRequest request, Responder responder) {
+  HttpServer http(options.http, budget, [&api](HttpRequest request, Responder responder) {
     api.handle(std::move(request), std::move(responder));
   });
   if (const auto started = http.start(); !started) {
