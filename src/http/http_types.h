@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/memory_budget.h"
+
 namespace quern {
 
 /// One parsed request. The head is kept as one string with offsets into it, so that a request costs few allocations.
@@ -26,6 +28,7 @@ class HttpRequest {
   bool has_header(std::string_view name) const;
 
   std::string body;
+  MemoryBudget::Lease lease;     // what the body holds of the memory budget; given back with the request
   std::string client_address;    // "127.0.0.1:50312"
   int64_t received_us = 0;       // monotonic: when its first byte was parsed
   int64_t body_received_us = 0;  // monotonic: when its last byte was parsed
