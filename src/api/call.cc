@@ -79,8 +79,7 @@ Result<void> Call::plan_and_submit() {
   record_.tokenize_us = now_us() - begin_us;
   if (!jobs) return jobs.error();
   for (CallInput& input : plan_.inputs) input = std::string_view();  // they were views into the body
-  std::string().swap(http_request_.body);
-  http_request_.lease.resize(0);
+  http_request_ = HttpRequest();                                     // and gives back what it held of the budget
   return submit(std::move(*jobs));
 }
 
@@ -244,6 +243,10 @@ HttpResponse Call::write_answer() {
   }
   HttpResponse response;
   response.body = std::move(*body);
+  // What is left to pay for goes with the answer, until it is written.
+  std::vector<Output>().swap(outputs_);
+  lease_.resize(std::min(lease_.bytes(), static_cast<int64_t>(response.body.capacity())));
+  response.lease = std::move(lease_);
   return conclude(std::move(response));
 }
 

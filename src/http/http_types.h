@@ -28,7 +28,8 @@ class HttpRequest {
   bool has_header(std::string_view name) const;
 
   std::string body;
-  MemoryBudget::Lease lease;     // what the body holds of the memory budget; given back with the request
+  /// Pays for head and body; who keeps parts of them, or makes more of them, keeps it or lets it grow.
+  MemoryBudget::Lease lease;
   std::string client_address;    // "127.0.0.1:50312"
   int64_t received_us = 0;       // monotonic: when its first byte was parsed
   int64_t body_received_us = 0;  // monotonic: when its last byte was parsed
@@ -59,6 +60,8 @@ struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
+  /// Pays for a large body until it is written. Left empty, the transport takes one.
+  MemoryBudget::Lease lease;
   /// Serialised extra header lines; append through add_header().
   std::string header_lines;
   /// Close the connection after this answer.
