@@ -20,19 +20,24 @@ function(quern_target_options target)
   endif()
 endfunction()
 
-# quern_library(folder [NAME name] DEPS targets...)
-#   src/folder/*.cc          -> library quern_<name> (an INTERFACE library when there is no source yet)
+# quern_library(folder [NAME name] [SUBFOLDERS names...] DEPS targets...)
+#   src/folder/*.cc, and those of its SUBFOLDERS
+#                            -> library quern_<name> (an INTERFACE library when there is no source yet)
 #   src/folder/*_test.cc     -> executable quern_<name>_test, registered with ctest
 #   src/folder/*_bench.cc    -> one executable each, named as the file
 #   src/folder/*_fuzz.cc     -> one libFuzzer executable each, named as the file (QUERN_FUZZ), and one test each that feeds
 #                               it the seeds in tests/fuzz/corpus/NAME and changed copies of them (QUERN_TESTS)
 function(quern_library folder)
-  cmake_parse_arguments(ARG "" "NAME" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "NAME" "DEPS;SUBFOLDERS" ${ARGN})
   if(NOT ARG_NAME)
     set(ARG_NAME ${folder})
   endif()
   set(library quern_${ARG_NAME})
   file(GLOB all CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/*.cc)
+  foreach(subfolder ${ARG_SUBFOLDERS})
+    file(GLOB more CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${folder}/${subfolder}/*.cc)
+    list(APPEND all ${more})
+  endforeach()
   set(sources ${all})
   list(FILTER sources EXCLUDE REGEX "_(test|bench|fuzz)\\.cc$")
   if(sources)

@@ -28,7 +28,7 @@ def read_table(text):
 
 def read_deps(text):
     """Folder -> the folders among the DEPS of its quern_library()."""
-    calls = re.findall(r"^quern_library\((\S+)(?: NAME (\S+))? DEPS([^)]*)\)", text, re.M)
+    calls = re.findall(r"^quern_library\((\S+)(?: NAME (\S+))?(?: SUBFOLDERS [^)]*?)? DEPS([^)]*)\)", text, re.M)
     folder_of_target = {"quern_" + (name or folder): folder for folder, name, _ in calls}
     return {folder: [folder_of_target.get(dep, dep) for dep in deps.split() if dep.startswith("quern_")] for folder, _, deps in calls}
 

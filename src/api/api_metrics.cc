@@ -7,6 +7,7 @@
 #include <fstream>
 #include <string>
 
+#include "api/routes/routes.h"
 #include "observe/log.h"
 
 namespace quern {
@@ -46,8 +47,10 @@ void add_process_metrics(Metrics& metrics) {
 
 }  // namespace
 
-ApiMetrics::ApiMetrics(Metrics& metrics, const std::string& version, const std::string& commit)
+ApiMetrics::ApiMetrics(Metrics& metrics, const std::string& version, const std::string& commit,
+                       const MemoryBudget& budget)
     : metrics_(metrics),
+      requests_(all_routes().size()),
       inputs_(metrics.counter("quern_inputs_total", "Inputs of embedding requests that were answered with vectors.")),
       tokens_(metrics.counter("quern_tokens_total", "Tokens of those inputs, EOS included.")),
       bad_vectors_(
@@ -63,30 +66,53 @@ ApiMetrics::ApiMetrics(Metrics& metrics, const std::string& version, const std::
   metrics.gauge("quern_build_info", "Always 1; the labels say what runs.", {{"version", version}, {"commit", commit}})
       .Set(1);
   add_process_metrics(metrics);
+  watch_gauge("quern_calls_live", "Requests for embeddings that are somewhere between their bytes and their answer.",
+              calls_live_);
+  metrics.gauge("quern_limit", "Configured limits, by field", {{"field", "buffered_bytes_max"}})
+      .Set(static_cast<double>(budget.bytes_max()));
+  auto& buffered =
+      metrics.gauge("quern_buffered_bytes", "Bytes that requests hold: bodies, token ids, vectors, answers.");
+  metrics.on_scrape([&buffered, &budget] { buffered.Set(static_cast<double>(budget.used_bytes())); });
 }
 
-prometheus::Counter& ApiMetrics::requests_counter(Route route, int status) {
-  size_t column = 0;
-  while (kStatuses[column] != status && kStatuses[column] != 0) ++column;
-  auto& slot = requests_[static_cast<size_t>(route)][column];
+namespace {
+
+// Looks a counter up once: the registry's lock is no place to meet under overload.
+template <typename Make>
+prometheus::Counter& cached(std::atomic<prometheus::Counter*>& slot, Make make) {
   prometheus::Counter* counter = slot.load(std::memory_order_acquire);
   if (counter == nullptr) {
-    counter =
-        &metrics_.counter("quern_requests_total", "Requests ended, by route and HTTP status (499: the client left).",
-                          {{"route", std::string(route_name(route))},
-                           {"code", kStatuses[column] == 0 ? "other" : std::to_string(status)}});
+    counter = &make();
     slot.store(counter, std::memory_order_release);
   }
   return *counter;
 }
 
+}  // namespace
+
+prometheus::Counter& ApiMetrics::requests_counter(const Route& route, int status) {
+  size_t column = 0;
+  while (kStatuses[column] != status && kStatuses[column] != 0) ++column;
+  auto& slot = requests_[static_cast<size_t>(&route - all_routes().data())][column];
+  return cached(slot, [&]() -> prometheus::Counter& {
+    return metrics_.counter(
+        "quern_requests_total", "Requests ended, by route and HTTP status (499: the client left).",
+        {{"route", std::string(route.name)}, {"code", kStatuses[column] == 0 ? "other" : std::to_string(status)}});
+  });
+}
+
+prometheus::Counter& ApiMetrics::errors_counter(const RequestRecord& record) {
+  const size_t row = record.route == &transport_route() ? kErrorCodeCount : static_cast<size_t>(*record.error);
+  return cached(errors_[row], [&]() -> prometheus::Counter& {
+    return metrics_.counter("quern_errors_total", "Requests that failed, by kind.",
+                            {{"kind", std::string(failure_kind(record))}});
+  });
+}
+
 void ApiMetrics::count(const RequestRecord& record, int status, int64_t now) {
-  requests_counter(record.route, status).Increment();
-  if (!record.error_kind.empty()) {
-    metrics_.counter("quern_errors_total", "Requests that failed, by kind.", {{"kind", std::string(record.error_kind)}})
-        .Increment();
-  }
-  if (record.route != Route::kEmbeddings) return;
+  requests_counter(*record.route, status).Increment();
+  if (record.error) errors_counter(record).Increment();
+  if (record.route->codec == nullptr || record.method != "POST") return;
   total_seconds_.Observe(seconds(now - record.received_us));
   if (status != 200) return;
   inputs_.Increment(record.inputs);

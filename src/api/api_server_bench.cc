@@ -4,7 +4,8 @@
 //   KEY:TENANT]...
 //                    [--delay-ms N] [--connections-max N] [--header-timeout-ms N] [--body-timeout-ms N]
 //                    [--idle-timeout-ms N]
-//                    [--body-bytes-max N] [--cors ORIGIN]
+//                    [--body-bytes-max N] [--buffered-bytes-max N] [--cors ORIGIN] [--model-name NAME]...
+//                    [--refuse-token-ids 1]
 //
 // A byte is a token; the vector is a pure function of the ids. Prints "listening on HOST:PORT" once ready; SIGTERM
 // drains. An input that starts with "fail:" ends as its Job's failure: fail:nan, fail:norm, fail:internal,
@@ -21,6 +22,7 @@
 #include <thread>
 
 #include "api/api_server.h"
+#include "api/prompts.h"
 #include "base/clock.h"
 #include "base/version.h"
 #include "http/http_server.h"
@@ -32,9 +34,20 @@ namespace {
 constexpr int32_t kByteVocab = 257;
 constexpr int32_t kByteEos = 256;
 
-Result<std::vector<int32_t>> encode_bytes(std::string_view text) {
-  std::vector<int32_t> ids(text.size() + 1);
-  for (size_t i = 0; i < text.size(); ++i) ids[i] = static_cast<unsigned char>(text[i]);
+Result<std::vector<int32_t>> encode_bytes(std::string_view prompt, std::string_view text, int32_t tokens_max,
+                                          Truncation side) {
+  std::string bytes(prompt);
+  bytes.append(text);
+  const auto bytes_max = static_cast<size_t>(tokens_max - 1);
+  if (bytes.size() > bytes_max) {
+    if (side == Truncation::kNone) {
+      return invalid_argument("text has " + std::to_string(bytes.size() + 1) + " tokens, the limit is " +
+                              std::to_string(tokens_max));
+    }
+    bytes = side == Truncation::kLeft ? bytes.substr(bytes.size() - bytes_max) : bytes.substr(0, bytes_max);
+  }
+  std::vector<int32_t> ids(bytes.size() + 1);
+  for (size_t i = 0; i < bytes.size(); ++i) ids[i] = static_cast<unsigned char>(bytes[i]);
   ids.back() = kByteEos;
   return ids;
 }
@@ -57,12 +70,12 @@ Output vector_of(const std::vector<int32_t>& ids, int32_t width) {
 
 std::string text_of(const std::vector<int32_t>& ids) { return std::string(ids.begin(), ids.end() - 1); }
 
-class FakeEngine {
+class FakeEngine : public Embedder {
  public:
   FakeEngine(int32_t width, int64_t delay_us) : width_(width), delay_us_(delay_us) {
     if (delay_us_ > 0) thread_ = std::thread([this] { run(); });
   }
-  ~FakeEngine() {
+  ~FakeEngine() override {
     {
       std::lock_guard lock(mutex_);
       stopping_ = true;
@@ -71,7 +84,7 @@ class FakeEngine {
     if (thread_.joinable()) thread_.join();
   }
 
-  Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) {
+  Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) override {
     std::vector<uint64_t> ids;
     for (Job& job : jobs) {
       if (text_of(job.token_ids) == "fail:overloaded") {
@@ -96,7 +109,7 @@ class FakeEngine {
     return ids;
   }
 
-  void cancel(std::span<const uint64_t> ids) {
+  void cancel(std::span<const uint64_t> ids) override {
     for (uint64_t id : ids) {
       std::unique_lock lock(mutex_);
       auto node = hanging_.extract(id);
@@ -104,6 +117,8 @@ class FakeEngine {
       if (!node.empty()) node.mapped().completion(Error{ErrorCode::kCancelled, "cancelled", "", 0}, {});
     }
   }
+
+  Result<void> room(int64_t, int64_t) const override { return {}; }
 
  private:
   void finish(const Job& job) {
@@ -149,7 +164,9 @@ class FakeEngine {
 
 struct Options {
   ApiConfig api;
+  ServedModel model;
   HttpServerConfig http;
+  int64_t buffered_bytes_max = int64_t{1} << 30;
   LogLevel log_level = LogLevel::kWarn;
   int64_t delay_ms = 0;
 };
@@ -167,9 +184,9 @@ bool parse_options(int argc, char** argv, Options& options) {
     else if (name == "--threads")
       options.http.http_threads = static_cast<int>(number);
     else if (name == "--width")
-      options.api.width = static_cast<int32_t>(number);
+      options.model.width = static_cast<int32_t>(number);
     else if (name == "--context")
-      options.api.context_tokens_max = static_cast<int32_t>(number);
+      options.model.context_tokens_max = static_cast<int32_t>(number);
     else if (name == "--delay-ms")
       options.delay_ms = number;
     else if (name == "--connections-max")
@@ -185,7 +202,13 @@ bool parse_options(int argc, char** argv, Options& options) {
     else if (name == "--cors")
       options.api.cors_origin = value;
     else if (name == "--api-key" && std::strchr(value, ':'))
-      options.api.api_keys.push_back({std::string(value, std::strchr(value, ':')), std::strchr(value, ':') + 1});
+      options.api.api_keys.push_back({std::string(value, std::strchr(value, ':')), std::strchr(value, ':') + 1, 100});
+    else if (name == "--model-name")
+      options.model.names.push_back(value);
+    else if (name == "--buffered-bytes-max")
+      options.buffered_bytes_max = number;
+    else if (name == "--refuse-token-ids")
+      options.api.refuse_token_ids = number != 0;
     else if (name == "--log-level" && parse_log_level(value, options.log_level))
       continue;
     else
@@ -203,13 +226,12 @@ int serve(Options options) {
   signal(SIGPIPE, SIG_IGN);
   log_start({.level = options.log_level, .service_version = "bench", .queue_lines_max = 8192});
   Metrics metrics;
-  MemoryBudget budget(int64_t{1} << 30);
-  FakeEngine engine(options.api.width, options.delay_ms * 1000);
-  EngineApi engine_api;
-  engine_api.submit = [&](std::vector<Job> jobs) { return engine.submit(std::move(jobs)); };
-  engine_api.cancel = [&](std::span<const uint64_t> ids) { engine.cancel(ids); };
-  engine_api.ready = [] { return Result<void>(); };
-  ApiServer api(options.api, encode_bytes, engine_api, metrics);
+  FakeEngine engine(options.model.width, options.delay_ms * 1000);
+  options.model.embedder = &engine;
+  options.model.encode = encode_bytes;
+  MemoryBudget budget(options.buffered_bytes_max);
+  ApiServer api(
+      options.api, {options.model}, [] { return Result<void>(); }, budget, metrics);
   options.http.error_response = [&api](int status, std::string_view message) {
     return api.transport_error(status, message);
   };
@@ -235,14 +257,14 @@ int serve(Options options) {
 
 int main(int argc, char** argv) {
   quern::Options options;
-  options.api.model_names = {"quern-bench", "text-embedding-3-small"};
   options.api.version = quern::kVersion;
   options.api.commit = quern::kCommit;
-  options.api.width = 1024;
-  options.api.context_tokens_max = 32768;
-  options.api.vocab_tokens = quern::kByteVocab;
-  options.api.eos_token_id = quern::kByteEos;
-  options.api.prompts = quern::default_prompts();
+  options.model.names = {"quern-bench", "text-embedding-3-small"};
+  options.model.width = 1024;
+  options.model.context_tokens_max = 32768;
+  options.model.vocab_tokens = quern::kByteVocab;
+  options.model.eos_token_id = quern::kByteEos;
+  options.model.prompts = quern::default_prompts();
   if (!quern::parse_options(argc, argv, options)) {
     std::fprintf(stderr, "usage: see the head of api_server_bench.cc\n");
     return 2;

@@ -7,31 +7,20 @@
 #include <limits>
 #include <random>
 
+#include "api/api_metrics.h"
 #include "api/auth.h"
 #include "api/base64.h"
-#include "api/embed_request.h"
-#include "api/embed_response.h"
 #include "api/errors.h"
 #include "api/json_writer.h"
 #include "api/openapi.h"
+#include "api/output_check.h"
 #include "api/request_record.h"
+#include "api/routes/routes.h"
+#include "api/test_config.h"
 #include "observe/log.h"
 
 namespace quern {
 namespace {
-
-ApiConfig small_config() {
-  ApiConfig config;
-  config.model_names = {"first", "second"};
-  config.width = 64;
-  config.context_tokens_max = 100;
-  config.vocab_tokens = 1000;
-  config.inputs_max = 3;
-  config.prompts = default_prompts();
-  return config;
-}
-
-Result<EmbedRequest> parse(std::string body) { return parse_embed_request(body, small_config()); }
 
 // One bit at a time, from the definition in RFC 4648.
 std::string naive_base64(std::span<const unsigned char> bytes) {
@@ -117,108 +106,20 @@ TEST(JsonWriter, AnyBytesBecomeValidJson) {
   }
 }
 
-TEST(EmbedRequest, AcceptsTheFourKindsOfInput) {
-  EXPECT_EQ(std::get<std::string>(parse(R"({"input":"a\u00e4"})")->inputs[0]), "a\u00e4");
-  EXPECT_EQ(parse(R"({"input":["a","b"]})")->inputs.size(), 2u);
-  EXPECT_EQ(std::get<std::vector<int32_t>>(parse(R"({"input":[1,999]})")->inputs[0]), (std::vector<int32_t>{1, 999}));
-  EXPECT_EQ(parse(R"({"input":[[1],[2,3]]})")->inputs.size(), 2u);
-}
-
-TEST(EmbedRequest, DefaultsAndFields) {
-  const auto plain = parse(R"({"input":"a"})");
-  EXPECT_EQ(plain->model, "first");
-  EXPECT_EQ(plain->dimensions, 64);
-  EXPECT_EQ(plain->tokens_max, 100);
-  EXPECT_EQ(plain->encoding_format, EncodingFormat::kFloat);
-  EXPECT_TRUE(plain->normalize);
-  const auto full = parse(
-      R"({"input":"a","model":"second","dimensions":32,"encoding_format":"base64","truncate":"left","truncate_prompt_tokens":7,)"
-      R"("normalize":false,"priority":-3,"timeout_ms":50,"instruction":"Do"})");
-  EXPECT_EQ(full->model, "second");
-  EXPECT_EQ(full->dimensions, 32);
-  EXPECT_EQ(full->encoding_format, EncodingFormat::kBase64);
-  EXPECT_EQ(full->truncate, Truncate::kLeft);
-  EXPECT_EQ(full->tokens_max, 7);
-  EXPECT_FALSE(full->normalize);
-  EXPECT_EQ(full->priority, -3);
-  EXPECT_EQ(full->timeout_ms, 50);
-  EXPECT_EQ(full->prompt, "Instruct: Do\nQuery:");
-}
-
-TEST(EmbedRequest, DefaultQueryPromptToTheByte) {
-  EXPECT_EQ(parse(R"({"input":"a","prompt_name":"query"})")->prompt,
-            "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:");
-  EXPECT_EQ(parse(R"({"input":"a","prompt_name":"document"})")->prompt, "");
-}
-
-TEST(EmbedRequest, EveryRefusalNamesTheField) {
-  const std::pair<const char*, const char*> cases[] = {
-      {R"({})", "input"},
-      {R"({"input":""})", "input"},
-      {R"({"input":[]})", "input"},
-      {R"({"input":["a",""]})", "input[1]"},
-      {R"({"input":["a","b","c","d"]})", "input"},
-      {R"({"input":[1,1000]})", "input[1]"},
-      {R"({"input":[[1],[-1]]})", "input[1][0]"},
-      {R"({"input":["a",1]})", "input[1]"},
-      {R"({"input":"a","dimensions":31})", "dimensions"},
-      {R"({"input":"a","dimensions":65})", "dimensions"},
-      {R"({"input":"a","dimensions":33.5})", "dimensions"},
-      {R"({"input":"a","model":"third"})", "model"},
-      {R"({"input":"a","prompt_name":"x"})", "prompt_name"},
-      {R"({"input":[1],"prompt_name":"query"})", "prompt_name"},
-      {R"({"input":"a","input":"b"})", "input"},
-      {R"({"input":"a","truncate_prompt_tokens":101})", "truncate_prompt_tokens"},
-  };
-  for (const auto& [body, param] : cases) {
-    const auto parsed = parse(body);
-    ASSERT_FALSE(parsed.ok()) << body;
-    EXPECT_EQ(parsed.error().param, param) << body;
-    EXPECT_FALSE(parsed.error().message.empty()) << body;
-  }
-}
-
-TEST(EmbedRequest, HostileJson) {
-  for (const std::string& body :
-       {std::string(), std::string("{"), std::string(R"({"input":NaN})"), std::string(R"({"input":"\ud800"})"),
-        std::string("{\"input\":\"\xff\"}"), std::string(100000, '['),
-        R"({"input":"a","x":)" + std::string(40, '[') + std::string(40, ']') + "}"}) {
-    EXPECT_FALSE(parse(body).ok()) << body.substr(0, 50);
-  }
-  EXPECT_TRUE(parse(R"({"input":"a","x":)" + std::string(20, '[') + std::string(20, ']') + "}").ok());
-  // After a refusal the kept parser works as before.
-  EXPECT_TRUE(parse(R"({"input":"a"})").ok());
-}
-
-TEST(EmbedResponse, CheckVectorStopsWhatIsNotAUnitVector) {
+TEST(OutputCheck, StopsWhatIsNotAUnitVector) {
   Output good;
   good.values.assign(64, 0.125f);
-  EXPECT_TRUE(check_vector(good, 64, "input").ok());
-  EXPECT_FALSE(check_vector(good, 65, "input").ok());
+  EXPECT_TRUE(check_output(good, 64, "input").ok());
+  EXPECT_FALSE(check_output(good, 65, "input").ok());
   for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                     -std::numeric_limits<float>::infinity(), 1.0f}) {
     for (size_t at : {size_t{0}, size_t{31}, size_t{63}}) {
       Output vector = good;
       vector.values[at] = bad;
-      EXPECT_FALSE(check_vector(vector, 64, "input").ok()) << bad << " at " << at;
+      EXPECT_FALSE(check_output(vector, 64, "input").ok()) << bad << " at " << at;
     }
   }
-  EXPECT_FALSE(check_vector(Output{std::vector<float>(64, 0.0f)}, 64, "input").ok());
-}
-
-TEST(EmbedResponse, CutVectorNormalisesAgain) {
-  Output vector;
-  vector.values.assign(64, 0.125f);
-  vector.values[0] = 0.5f;
-  Output raw = vector;
-  ASSERT_TRUE(cut_vector(vector, 32, true, "input").ok());
-  EXPECT_EQ(vector.values.size(), 32u);
-  EXPECT_TRUE(check_vector(vector, 32, "input").ok());
-  EXPECT_NEAR(vector.values[0] / vector.values[1], 4.0f, 1e-6);
-  ASSERT_TRUE(cut_vector(raw, 32, false, "input").ok());
-  EXPECT_EQ(raw.values[0], 0.5f);
-  Output zero{std::vector<float>(64, 0.0f)};
-  EXPECT_FALSE(cut_vector(zero, 32, true, "input").ok());
+  EXPECT_FALSE(check_output(Output{std::vector<float>(64, 0.0f)}, 64, "input").ok());
 }
 
 TEST(Errors, EveryCodeHasItsStatusAndShape) {
@@ -240,15 +141,23 @@ TEST(Errors, EveryCodeHasItsStatusAndShape) {
   }
 }
 
-TEST(Auth, KeysAndTenants) {
-  const std::vector<ApiKey> keys = {{"key-one", "alice"}, {"key-two-longer", "bob"}};
-  EXPECT_EQ(*authenticate("Bearer key-one", keys), "alice");
-  EXPECT_EQ(*authenticate("bearer key-two-longer", keys), "bob");
-  EXPECT_EQ(*authenticate("", {}), "");
+TEST(Auth, KeysInEitherHeader) {
+  const std::vector<ApiKey> keys = {{"key-one", "alice", 0}, {"key-two-longer", "bob", 7}};
+  const auto shown = [&](std::string_view name, std::string_view value) {
+    HttpRequest request;
+    request.set_request_line("POST", "/");
+    request.add_header(name, value);
+    return authenticate(request, keys);
+  };
+  EXPECT_EQ((*shown("Authorization", "Bearer key-one"))->name, "alice");
+  EXPECT_EQ((*shown("authorization", "bearer key-two-longer"))->priority_max, 7);
+  EXPECT_EQ((*shown("API-Key", "key-one"))->name, "alice");
+  EXPECT_EQ(*authenticate(HttpRequest(), {}), nullptr);
   for (const char* wrong : {"", "Bearer ", "Bearer key-on", "Bearer key-onee", "Bearer key-onekey-one", "key-one",
                             "Basic key-one", "Bearer  key-one"}) {
-    EXPECT_FALSE(authenticate(wrong, keys).ok()) << wrong;
+    EXPECT_FALSE(shown("authorization", wrong).ok()) << wrong;
   }
+  for (const char* wrong : {"", "key-on", "Bearer key-one"}) EXPECT_FALSE(shown("api-key", wrong).ok()) << wrong;
 }
 
 TEST(RequestId, TakenWhenSane) {
@@ -266,16 +175,75 @@ TEST(RequestId, TakenWhenSane) {
   }
 }
 
-TEST(Openapi, IsValidJsonWithoutMarks) {
+TEST(Openapi, IsValidJsonWithoutMarksAndHasEveryRow) {
   ApiConfig config = small_config();
   for (int round = 0; round < 2; ++round) {
-    const std::string text = openapi_document(config);
+    const std::string text = openapi_document(config, Models({small_model()}));
     simdjson::dom::parser parser;
     simdjson::dom::element document;
     ASSERT_EQ(parser.parse(text).get(document), simdjson::SUCCESS) << text;
     EXPECT_EQ(text.find('@'), std::string::npos);
     EXPECT_EQ(int64_t(document["components"]["schemas"]["EmbedRequest"]["properties"]["dimensions"]["maximum"]), 64);
-    config.api_keys = {{"k", "t"}};
+    for (const Route& route : all_routes()) {
+      if (route.path.empty()) continue;
+      EXPECT_EQ(document["paths"][route.path][route.method == "GET" ? "get" : "post"].error(), simdjson::SUCCESS)
+          << route.path;
+    }
+    config.api_keys = {{"k", "t", 0}};
+  }
+}
+
+TEST(Routes, EachRowAnswersOneWay) {
+  for (const Route& route : all_routes()) {
+    EXPECT_FALSE(route.name.empty());
+    if (route.path.empty()) continue;
+    EXPECT_NE(route.codec != nullptr, route.answer != nullptr) << route.path;
+    EXPECT_NE(route.operation, nullptr) << route.path;
+  }
+  EXPECT_EQ(other_route().name, "other");
+  EXPECT_EQ(transport_route().name, "transport");
+}
+
+TEST(Routes, PathsWithAVariable) {
+  const Route route{.method = "POST", .path = "/a/{name}/b", .name = "x"};
+  EXPECT_EQ(match_path(route, "/a/org/model/b"), "org/model");
+  for (const char* other : {"/a//b", "/a/b", "/a/x/c", "/a/x", "", "/"})
+    EXPECT_FALSE(match_path(route, other)) << other;
+  EXPECT_FALSE(match_path(other_route(), ""));
+  EXPECT_EQ(percent_decode("org%2Fmodel%2"), "org/model%2");
+}
+
+TEST(Models, AnyName) {
+  ServedModel model = small_model();
+  EXPECT_EQ(Models({model}).find("third"), nullptr);
+  model.names.push_back("*");
+  const Models models({model});
+  EXPECT_NE(models.find("third"), nullptr);
+  EXPECT_EQ(models.names().size(), 2u);
+  EXPECT_TRUE(models.takes_any_name());
+}
+
+TEST(Metrics, ErrorsAreLookedUpOnce) {
+  Metrics metrics;
+  MemoryBudget budget(1000);
+  ApiMetrics counted(metrics, "1", "c", budget);
+  MemoryBudget::Lease lease(budget);
+  ASSERT_TRUE(lease.grow(600));
+  RequestRecord record;
+  record.error = ErrorCode::kOverloaded;
+  for (const Route& row : all_routes()) {
+    if (row.path == openai_routes()[0].path) record.route = &row;
+  }
+  counted.count(record, 429, 5);
+  counted.count(record, 429, 5);
+  record.route = &transport_route();
+  counted.count(record, 400, 5);
+  const std::string text = metrics.text();
+  for (const char* line :
+       {"quern_requests_total{code=\"429\",route=\"embeddings\"} 2\n", "quern_errors_total{kind=\"overloaded\"} 2\n",
+        "quern_errors_total{kind=\"transport\"} 1\n", "quern_buffered_bytes 600\n",
+        "quern_limit{field=\"buffered_bytes_max\"} 1000\n", "quern_calls_live 0\n"}) {
+    EXPECT_NE(text.find(line), std::string::npos) << line << text;
   }
 }
 

@@ -1,6 +1,6 @@
 #include "api/auth.h"
 
-#include "http/http_types.h"
+#include <string_view>
 
 namespace quern {
 
@@ -15,24 +15,34 @@ bool equal_in_constant_time(std::string_view given, std::string_view key) {
   return difference == 0;
 }
 
-}  // namespace
+Error unauthenticated(const char* message) { return Error{ErrorCode::kUnauthenticated, message, "", 0}; }
 
-Result<std::string> authenticate(std::string_view authorization, const std::vector<ApiKey>& keys) {
-  if (keys.empty()) return std::string();
+Result<std::string_view> shown_key(const HttpRequest& request) {
   constexpr std::string_view kScheme = "Bearer ";
+  const std::string_view authorization = request.header("authorization");
   if (authorization.empty()) {
-    return Error{ErrorCode::kUnauthenticated, "No API key given; send the header 'Authorization: Bearer KEY'.", "", 0};
+    const std::string_view azure = request.header("api-key");
+    if (!azure.empty()) return azure;
+    return unauthenticated("No API key given; send the header 'Authorization: Bearer KEY' or 'api-key: KEY'.");
   }
   if (!equal_ignoring_case(authorization.substr(0, kScheme.size()), kScheme)) {
-    return Error{ErrorCode::kUnauthenticated, "The Authorization header must be 'Bearer KEY'.", "", 0};
+    return unauthenticated("The Authorization header must be 'Bearer KEY'.");
   }
-  const std::string_view given = authorization.substr(kScheme.size());
+  return authorization.substr(kScheme.size());
+}
+
+}  // namespace
+
+Result<const ApiKey*> authenticate(const HttpRequest& request, const std::vector<ApiKey>& keys) {
   const ApiKey* found = nullptr;
+  if (keys.empty()) return found;
+  const auto given = shown_key(request);
+  if (!given) return given.error();
   for (const ApiKey& key : keys) {
-    if (equal_in_constant_time(given, key.key)) found = &key;
+    if (equal_in_constant_time(*given, key.key)) found = &key;
   }
-  if (!found) return Error{ErrorCode::kUnauthenticated, "The API key is not valid.", "", 0};
-  return found->tenant;
+  if (found == nullptr) return unauthenticated("The API key is not valid.");
+  return found;
 }
 
 }  // namespace quern

@@ -1,17 +1,16 @@
 // API keys. Pure functions; any thread.
 #pragma once
 
-#include <string>
-#include <string_view>
 #include <vector>
 
 #include "api/api_config.h"
 #include "base/result.h"
+#include "http/http_types.h"
 
 namespace quern {
 
-/// The tenant of the key in an Authorization header ("Bearer KEY"); empty when no keys are set up. Takes the same time
-/// for every wrong key of a length, so that keys cannot be guessed byte by byte.
-Result<std::string> authenticate(std::string_view authorization, const std::vector<ApiKey>& keys);
+/// The key that a request shows, as `Authorization: Bearer KEY` or `api-key: KEY` (Azure's clients); null when no keys
+/// are set up. Takes the same time for every wrong key of a length, so that keys cannot be guessed byte by byte.
+Result<const ApiKey*> authenticate(const HttpRequest& request, const std::vector<ApiKey>& keys);
 
 }  // namespace quern

@@ -8,6 +8,9 @@
 
 namespace quern {
 
+/// How many ErrorCodes there are.
+constexpr int kErrorCodeCount = static_cast<int>(ErrorCode::kDeadlineExceeded) + 1;
+
 /// The one place that maps codes to statuses.
 int http_status(ErrorCode code);
 

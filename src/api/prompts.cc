@@ -1,6 +1,12 @@
-#include "api/api_config.h"
+#include "api/prompts.h"
 
 namespace quern {
+
+namespace {
+
+constexpr std::string_view kDefaultTask = "Given a web search query, retrieve relevant passages that answer the query";
+
+}  // namespace
 
 std::string instruction_prompt(std::string_view task) {
   std::string prompt = "Instruct: ";

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <random>
 
+#include "api/errors.h"
+#include "api/routes/routes.h"
 #include "observe/log.h"
 
 namespace quern {
@@ -11,7 +13,6 @@ namespace quern {
 namespace {
 
 constexpr size_t kRequestIdBytesMax = 128;
-constexpr size_t kLoggedPathBytesMax = 256;
 
 bool sane_id(std::string_view id) {
   if (id.empty() || id.size() > kRequestIdBytesMax) return false;
@@ -40,10 +41,9 @@ void append_ms(std::string& out, std::string_view name, int64_t us) {
 
 }  // namespace
 
-std::string_view route_name(Route route) {
-  constexpr std::string_view kNames[kRouteCount] = {"embeddings", "models",  "health", "ready",    "info",
-                                                    "metrics",    "openapi", "other",  "transport"};
-  return kNames[static_cast<int>(route)];
+std::string_view failure_kind(const RequestRecord& record) {
+  if (!record.error) return "";
+  return record.route == &transport_route() ? "transport" : error_kind(*record.error);
 }
 
 std::string request_id_of(const HttpRequest& request) {
@@ -60,7 +60,7 @@ std::string request_id_of(const HttpRequest& request) {
 
 void add_record_headers(HttpResponse& response, const RequestRecord& record, int64_t now) {
   response.add_header("x-request-id", record.id);
-  if (record.route != Route::kEmbeddings) return;
+  if (record.route->codec == nullptr) return;
   std::string timing;
   append_ms(timing, "tokenize", record.tokenize_us);
   append_ms(timing, "queue", record.queue_us);
@@ -73,7 +73,6 @@ void add_record_headers(HttpResponse& response, const RequestRecord& record, int
 void log_request(const RequestRecord& record, int status, int64_t now) {
   const LogLevel level = status >= 500 ? LogLevel::kWarn : LogLevel::kInfo;
   if (!log_enabled(level)) return;
-  const std::string_view path = std::string_view(record.path).substr(0, kLoggedPathBytesMax);
   log_line(level, "request",
            {{"event.dataset", "quern.access"},
             {"event.outcome", status < 400 ? std::string_view("success") : std::string_view("failure")},
@@ -82,12 +81,12 @@ void log_request(const RequestRecord& record, int status, int64_t now) {
             {"http.request.method", record.method},
             {"http.request.body.bytes", record.body_bytes},
             {"http.response.status_code", static_cast<int64_t>(status)},
-            {"url.path", path},
+            {"url.path", record.path},
             {"client.address", record.client_address},
-            {"user.name", record.tenant},
-            {"error.code", record.error_kind},
+            {"user.name", record.key_name},
+            {"error.code", failure_kind(record)},
             {"error.message", record.error_message},
-            {"quern.route", route_name(record.route)},
+            {"quern.route", record.route->name},
             {"quern.inputs", static_cast<int64_t>(record.inputs)},
             {"quern.tokens", record.tokens},
             {"quern.tokenize_us", record.tokenize_us},

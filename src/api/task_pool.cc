@@ -1,8 +1,24 @@
 #include "api/task_pool.h"
 
+#include <exception>
+
+#include "observe/log.h"
+
 namespace quern {
 
-TaskPool::TaskPool(int threads, int tasks_max) : tasks_max_(static_cast<size_t>(tasks_max)) {
+namespace {
+
+void run_guarded(const std::function<void()>& task) {
+  try {
+    task();
+  } catch (const std::exception& thrown) {
+    log_error("a task of the pool failed", {{"error.message", thrown.what()}});
+  }
+}
+
+}  // namespace
+
+TaskPool::TaskPool(int threads, int begin_tasks_max) : begin_tasks_max_(static_cast<size_t>(begin_tasks_max)) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
 }
 
@@ -15,20 +31,20 @@ TaskPool::~TaskPool() {
   for (auto& thread : threads_) thread.join();
 }
 
-bool TaskPool::try_add(std::function<void()> task) {
+bool TaskPool::begin(std::function<void()> task) {
   {
     std::lock_guard lock(mutex_);
-    if (tasks_.size() >= tasks_max_) return false;
-    tasks_.push_back(std::move(task));
+    if (begin_tasks_.size() >= begin_tasks_max_) return false;
+    begin_tasks_.push_back(std::move(task));
   }
   wake_.notify_one();
   return true;
 }
 
-void TaskPool::add(std::function<void()> task) {
+void TaskPool::finish(std::function<void()> task) {
   {
     std::lock_guard lock(mutex_);
-    tasks_.push_back(std::move(task));
+    finish_tasks_.push_back(std::move(task));
   }
   wake_.notify_one();
 }
@@ -36,13 +52,14 @@ void TaskPool::add(std::function<void()> task) {
 void TaskPool::run() {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
-    if (tasks_.empty()) return;
-    auto task = std::move(tasks_.front());
-    tasks_.pop_front();
+    wake_.wait(lock, [this] { return stopping_ || !finish_tasks_.empty() || !begin_tasks_.empty(); });
+    auto& queue = finish_tasks_.empty() ? begin_tasks_ : finish_tasks_;
+    if (queue.empty()) return;
+    auto task = std::move(queue.front());
+    queue.pop_front();
     lock.unlock();
-    task();
-    task = nullptr;
+    run_guarded(task);
+    task = nullptr;  // what it owned dies outside the lock
     lock.lock();
   }
 }

@@ -41,6 +41,7 @@ class MemoryBudget {
     }
     bool grow(int64_t bytes) { return resize(bytes_ + bytes); }
     int64_t bytes() const { return bytes_; }
+    const MemoryBudget* budget() const { return budget_; }
 
    private:
     MemoryBudget* budget_ = nullptr;

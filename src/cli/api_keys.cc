@@ -2,25 +2,43 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+
+#include "base/excerpt.h"
 
 namespace quern {
 namespace {
 
 constexpr size_t kKeyCharsMin = 8;
 
-Result<void> add_key(std::string key, std::string tenant, const std::string& where, std::vector<ApiKey>& keys) {
+Result<void> add_key(std::string key, std::string name, int32_t priority_max, const std::string& where,
+                     std::vector<ApiKey>& keys) {
   if (key.size() < kKeyCharsMin) {
     return invalid_argument(where + ": an API key has at least " + std::to_string(kKeyCharsMin) + " characters", where);
   }
   if (std::any_of(keys.begin(), keys.end(), [&](const ApiKey& known) { return known.key == key; })) {
     return invalid_argument(where + ": the same API key twice", where);
   }
-  if (tenant.empty()) tenant = "key-" + std::to_string(keys.size() + 1);
-  keys.push_back({std::move(key), std::move(tenant)});
+  if (name.empty()) name = "key-" + std::to_string(keys.size() + 1);
+  keys.push_back({std::move(key), std::move(name), priority_max});
   return {};
+}
+
+// How far a key's requests may go ahead of others; nothing given: not at all.
+Result<int32_t> read_priority(const std::string& text, const std::string& where) {
+  if (text.empty() || text[0] == '#') return 0;
+  const int32_t most = ApiConfig().priority_max;
+  int32_t value = 0;
+  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (ec != std::errc() || end != text.data() + text.size() || value < -most || value > most) {
+    return invalid_argument(where + ": the key's priority must be an integer from " + std::to_string(-most) + " to " +
+                                std::to_string(most) + ", not \"" + excerpt(text) + "\"",
+                            where);
+  }
+  return value;
 }
 
 }  // namespace
@@ -28,7 +46,7 @@ Result<void> add_key(std::string key, std::string tenant, const std::string& whe
 Result<std::vector<ApiKey>> read_api_keys(const std::vector<std::string>& keys, const std::string& file) {
   std::vector<ApiKey> out;
   for (const std::string& key : keys) {
-    if (auto added = add_key(key, "", "--api-key", out); !added) return added.error();
+    if (auto added = add_key(key, "", 0, "--api-key", out); !added) return added.error();
   }
   if (file.empty()) return out;
   std::ifstream stream(file);
@@ -36,10 +54,13 @@ Result<std::vector<ApiKey>> read_api_keys(const std::vector<std::string>& keys, 
   std::string line;
   for (int number = 1; std::getline(stream, line); ++number) {
     std::istringstream words(line);
-    std::string key, tenant;
-    words >> key >> tenant;
+    std::string key, name, priority;
+    words >> key >> name >> priority;
     if (key.empty() || key[0] == '#') continue;
-    if (auto added = add_key(key, tenant, file + ":" + std::to_string(number), out); !added) return added.error();
+    const std::string where = file + ":" + std::to_string(number);
+    const auto priority_max = read_priority(priority, where);
+    if (!priority_max) return priority_max.error();
+    if (auto added = add_key(key, name, *priority_max, where, out); !added) return added.error();
   }
   // An empty file must not open the server to everyone.
   if (out.empty()) return invalid_argument(file + " holds no API key", "--api-key-file");

@@ -4,6 +4,7 @@
 #include <future>
 #include <sstream>
 
+#include "api/prompts.h"
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/embed_input.h"
@@ -31,7 +32,7 @@ Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFiles&
   if (!options.instruction.empty()) {
     if (!options.prompt_name.empty())
       return invalid_argument("give --prompt-name or --instruction, not both", "--instruction");
-    return "Instruct: " + options.instruction + "\nQuery:";
+    return instruction_prompt(options.instruction);
   }
   if (options.prompt_name.empty()) return std::string();
   const auto prompt = files.prompts.find(options.prompt_name);

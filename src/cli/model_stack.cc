@@ -7,6 +7,7 @@
 #include <optional>
 #include <thread>
 
+#include "api/prompts.h"
 #include "cli/known_answers.h"
 #include "model/model_path.h"
 #include "ops/cpu/cpu_ops.h"
@@ -16,12 +17,6 @@ namespace {
 
 constexpr const char* kDefaultModel = "models/quern-mini";
 constexpr int kParentFoldersMax = 4;  // build/release/quern stands two levels below the source tree
-
-/// The task that the default query prompt names (Qwen3-Embedding model card).
-std::map<std::string, std::string> qwen_prompts() {
-  return {{"query", "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"},
-          {"document", ""}};
-}
 
 std::optional<DType> parse_dtype(const std::string& name) {
   if (name == "f32" || name == "float32") return DType::kF32;
@@ -76,7 +71,7 @@ Result<ModelFiles> read_model_files(const ModelOptions& options) {
   auto context = context_tokens(options, *config);
   if (!context) return context.error();
   files.context_tokens_max = *context;
-  files.prompts = qwen_prompts();
+  files.prompts = default_prompts();
   for (const auto& [name, prompt] : config->prompts) files.prompts[name] = prompt;
 
   auto tokenizer = Tokenizer::load(files.dir + "/tokenizer.json", {config->eos_token_id});

@@ -52,12 +52,14 @@ void register_options(CLI::App& app, ServeOptions& o) {
   app.description(
       "Serve embeddings over HTTP: OpenAI's /v1/embeddings and more. GET /openapi.json describes every route.");
   add_model_options(app, o.model);
-  add(app, "--served-model-name", o.served_model_name, "Name clients ask for; default: the model folder's name");
+  add(app, "--served-model-name", o.served_model_names,
+      "Name clients ask for; repeat it for several, * takes any name; default: the model folder's name");
+  add_flag(app, "--refuse-token-ids", o.refuse_token_ids, "Refuse token ids as input: they may be another tokenizer's");
   add(app, "--host", o.host, "Address to listen on; 0.0.0.0 for every interface");
   add(app, "--port", o.port, "Port to listen on; 0: a free one");
   add(app, "--port-file", o.port_file, "Write the port to this file once listening (useful with --port 0)");
   add(app, "--api-key", o.api_keys, "Key clients must send as `Authorization: Bearer KEY`; repeat it for several");
-  add(app, "--api-key-file", o.api_key_file, "File with one key a line, `KEY` or `KEY NAME`; # begins a comment");
+  add(app, "--api-key-file", o.api_key_file, "File with one key a line, `KEY`, `KEY NAME` or `KEY NAME PRIORITY`; # begins a comment");
   add(app, "--cors-origin", o.cors_origin, "Allow browsers from this origin, or * for any; default: none");
   add(app, "--log-level", o.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));

@@ -24,7 +24,8 @@ struct ModelOptions {
 
 struct ServeOptions {
   ModelOptions model;
-  std::string served_model_name;
+  std::vector<std::string> served_model_names;
+  bool refuse_token_ids = false;
   std::string host = "127.0.0.1";
   uint16_t port = 30000;
   std::string port_file;

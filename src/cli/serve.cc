@@ -24,7 +24,7 @@ namespace {
 constexpr int64_t kMsPerSecond = 1000;
 
 /// The engine behind the API: absent while the weights load, so that /health answers and /ready says why not.
-class EngineSlot {
+class EngineSlot : public Embedder {
  public:
   void set(Engine* engine) { engine_.store(engine, std::memory_order_release); }
   void begin_drain() { draining_.store(true, std::memory_order_release); }
@@ -36,13 +36,12 @@ class EngineSlot {
     return {};
   }
 
-  EngineApi api() {
-    return {[this](std::vector<Job> jobs) -> Result<std::vector<uint64_t>> {
-              if (engine() == nullptr) return ready().error();
-              return engine()->submit(std::move(jobs));
-            },
-            [this](std::span<const uint64_t> ids) { engine()->cancel(ids); }, [this] { return ready(); }};
+  Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) override {
+    if (engine() == nullptr) return ready().error();
+    return engine()->submit(std::move(jobs));
   }
+  void cancel(std::span<const uint64_t> ids) override { engine()->cancel(ids); }
+  Result<void> room(int64_t, int64_t) const override { return {}; }
 
  private:
   Engine* engine() const { return engine_.load(std::memory_order_acquire); }
@@ -50,17 +49,32 @@ class EngineSlot {
   std::atomic<bool> draining_{false};
 };
 
-ApiConfig api_config(const ServeOptions& options, const ModelFiles& model, std::vector<ApiKey> keys) {
+ServedModel served_model(const ServeOptions& options, const ModelFiles& model, Embedder& embedder) {
+  ServedModel served;
+  served.names = options.served_model_names;
+  // "*" alone stands for every name, and the model still has its own.
+  if (served.names.empty() || served.names.front() == kAnyModelName)
+    served.names.insert(served.names.begin(), model.name);
+  served.created_s = static_cast<int64_t>(std::time(nullptr));
+  served.width = model.width();
+  served.context_tokens_max = model.context_tokens_max;
+  served.vocab_tokens = model.vocab_rows();
+  served.eos_token_id = model.tokenizer->eos_id();
+  served.prompts = model.prompts;
+  served.embedder = &embedder;
+  served.encode = [&tokenizer = *model.tokenizer](std::string_view prompt, std::string_view text, int32_t tokens_max,
+                                                  Truncation side) {
+    const EncodeOptions encode{.tokens_max = static_cast<size_t>(tokens_max), .truncation = side};
+    return prompt.empty() ? tokenizer.encode(text, encode) : tokenizer.encode(std::string(prompt).append(text), encode);
+  };
+  return served;
+}
+
+ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys) {
   ApiConfig config;
-  config.model_names = {options.served_model_name.empty() ? model.name : options.served_model_name};
-  config.created_s = static_cast<int64_t>(std::time(nullptr));
-  config.width = model.width();
-  config.context_tokens_max = model.context_tokens_max;
-  config.vocab_tokens = model.vocab_rows();
-  config.eos_token_id = model.tokenizer->eos_id().value();  // read_model_files() made sure of it
-  config.prompts = model.prompts;
   config.inputs_max = options.inputs_max;
   config.timeout_ms_default = options.request_timeout_ms;
+  config.refuse_token_ids = options.refuse_token_ids;
   config.api_keys = std::move(keys);
   config.cors_origin = options.cors_origin;
   config.version = kVersion;
@@ -136,15 +150,11 @@ int serve_command(const ServeOptions& options) {
 
   Metrics metrics;
   EngineSlot slot;
-  const Tokenizer& tokenizer = *model->tokenizer;
-  const auto encode = [&tokenizer](std::string_view text) { return tokenizer.encode(text, EncodeOptions{}); };
   MemoryBudget budget(options.buffered_bytes_max);
-  metrics.on_scrape(
-      [&budget, &gauge = metrics.gauge("quern_http_buffered_bytes", "Request bodies and answers in memory.")] {
-        gauge.Set(static_cast<double>(budget.used_bytes()));
-      });
   std::unique_ptr<Engine> engine;  // outlives the API's calls: destroyed after `api` and `server`
-  ApiServer api(api_config(options, *model, std::move(*keys)), encode, slot.api(), metrics);
+  ApiServer api(
+      api_config(options, std::move(*keys)), {served_model(options, *model, slot)}, [&slot] { return slot.ready(); },
+      budget, metrics);
   HttpServer server(http_config(options, api), budget, [&api](HttpRequest request, Responder responder) {
     api.handle(std::move(request), std::move(responder));
   });

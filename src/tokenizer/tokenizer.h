@@ -16,15 +16,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/truncation.h"
 
 namespace quern {
-
-/// What to do with a text of more tokens than the limit.
-enum class Truncation {
-  kNone,   // an error
-  kLeft,   // drop tokens at the start
-  kRight,  // drop tokens at the end
-};
 
 struct EncodeOptions {
   bool add_special_tokens = true;                          // append the end-of-sequence token
