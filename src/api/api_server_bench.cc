@@ -167,6 +167,7 @@ struct Options {
   HttpServerConfig http;
   LogLevel log_level = LogLevel::kWarn;
   int64_t delay_ms = 0;
+  int64_t buffered_bytes_max = int64_t{1} << 30;
 };
 
 bool parse_options(int argc, char** argv, Options& options) {
@@ -204,7 +205,7 @@ bool parse_options(int argc, char** argv, Options& options) {
     else if (name == "--model-name")
       options.model.names.push_back(value);
     else if (name == "--buffered-bytes-max")
-      options.http.buffered_bytes_max = number;
+      options.buffered_bytes_max = number;
     else if (name == "--refuse-token-ids")
       options.api.refuse_token_ids = number != 0;
     else if (name == "--log-level" && parse_log_level(value, options.log_level))
@@ -227,13 +228,13 @@ int serve(Options options) {
   FakeEngine engine(options.model.width, options.delay_ms * 1000);
   options.model.embedder = &engine;
   options.model.encode = encode_bytes;
-  MemoryBudget budget(options.http.buffered_bytes_max);
+  MemoryBudget budget(options.buffered_bytes_max);
   ApiServer api(
       options.api, {options.model}, [] { return Result<void>(); }, budget, metrics);
   options.http.error_response = [&api](int status, std::string_view message) {
     return api.transport_error(status, message);
   };
-  HttpServer http(options.http, [&api](HttpRequest request, Responder responder) {
+  HttpServer http(options.http, budget, [&api](HttpRequest request, Responder responder) {
     api.handle(std::move(request), std::move(responder));
   });
   if (const auto started = http.start(); !started) {

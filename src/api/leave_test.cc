@@ -168,7 +168,7 @@ class Leave : public testing::TestWithParam<const char*> {
         config, std::vector<ServedModel>{model}, [] { return Result<void>(); }, budget_, metrics_);
     HttpServerConfig http;
     http.http_threads = 1;
-    server_.emplace(http, [this](HttpRequest request, Responder responder) {
+    server_.emplace(http, budget_, [this](HttpRequest request, Responder responder) {
       if (request.path() == "/gate0") gates_[0].pass();
       if (request.path() == "/gate1") gates_[1].pass();
       api_->handle(std::move(request), std::move(responder));

@@ -90,7 +90,6 @@ HttpServerConfig http_config(const ServeOptions& options, ApiServer& api) {
   config.connections_max = options.connections_max;
   config.header_bytes_max = options.header_bytes_max;
   config.body_bytes_max = options.body_bytes_max;
-  config.buffered_bytes_max = options.buffered_bytes_max;
   config.header_timeout_ms = options.read_timeout_s * kMsPerSecond;
   config.body_timeout_ms = options.read_timeout_s * kMsPerSecond;
   config.idle_timeout_ms = options.idle_timeout_s * kMsPerSecond;
@@ -156,7 +155,7 @@ int serve_command(const ServeOptions& options) {
   ApiServer api(
       api_config(options, std::move(*keys)), {served_model(options, *model, slot)}, [&slot] { return slot.ready(); },
       budget, metrics);
-  HttpServer server(http_config(options, api), [&api](HttpRequest request, Responder responder) {
+  HttpServer server(http_config(options, api), budget, [&api](HttpRequest request, Responder responder) {
     api.handle(std::move(request), std::move(responder));
   });
   api.watch(server.counters());
