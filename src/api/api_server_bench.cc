@@ -169,6 +169,7 @@ struct Options {
   int64_t buffered_bytes_max = int64_t{1} << 30;
   LogLevel log_level = LogLevel::kWarn;
   int64_t delay_ms = 0;
+  int64_t buffered_bytes_max = int64_t{1} << 30;
 };
 
 bool parse_options(int argc, char** argv, Options& options) {

@@ -279,3 +279,30 @@ def test_metrics(fake):
     assert fake.metric("quern_tokens_total") - before["quern_tokens_total"] == 5
     assert fake.metric("quern_request_seconds_count") - before["quern_request_seconds_count"] == 1
     assert fake.metric("quern_build_info") == 1 and fake.metric("process_resident_memory_bytes") > 1e6
+
+
+def test_azure_paths_and_header(start_fake):
+    server = start_fake("--api-key", "secret-1:alice", "--model-name", "*")
+    client = openai.AzureOpenAI(azure_endpoint=server.base_url, api_key="secret-1", api_version="2024-02-01", max_retries=0)
+    assert client.embeddings.create(model="my-deployment", input="a").model == "my-deployment"
+    for path in ("/openai/v1/embeddings", "/openai/deployments/quern-bench/embeddings?api-version=1"):
+        error_of(httpx.post(server.base_url + path, json={"input": "a"}), 401)
+        answer = httpx.post(server.base_url + path, json={"input": "a"}, headers={"api-key": "secret-1"})
+        assert answer.json()["model"] == "quern-bench"
+
+
+def test_words_of_other_clients(fake):
+    query = post(fake, {"input": "what?", "prompt_name": "query"}).json()
+    assert post(fake, {"input": "what?", "input_type": "query", "truncate": "NONE"}).json() == query
+    text = "x" * 5000
+    assert post(fake, {"input": text, "truncate": "end"}).json() == post(fake, {"input": text, "truncate": True}).json()
+    assert post(fake, {"input": text, "truncate_prompt_tokens": -1}).json()["usage"]["prompt_tokens"] == 4096
+    error_of(post(fake, {"input": "a", "input_type": "image"}), 400, "input_type")
+
+
+def test_refuse_token_ids_and_budget(start_fake):
+    server = start_fake("--refuse-token-ids", "1", "--buffered-bytes-max", "1000000")
+    error_of(post(server, {"input": [1, 2]}), 400, "input")
+    assert "--max-buffered-bytes" in error_of(post(server, {"input": ["a"] * 500}), 413)["message"]
+    assert post(server, {"input": "a"}).status_code == 200
+    assert server.metric("quern_calls_live") == 0
