@@ -84,7 +84,6 @@ Result<std::vector<Job>> EmbedCall::make_jobs() {
     job.token_ids = std::move(*ids);
     job.deadline_us = deadline_us;
     job.priority = request_.priority;
-    job.tenant = record_.tenant;
     job.completion = [self = shared_from_this(), i](Result<Output> outcome, const JobTiming& timing) {
       self->on_job_ended(i, std::move(outcome), timing);
     };

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
-#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -23,7 +22,7 @@ struct JobTiming {
   int64_t finished_us = 0;   // its completion was called
 };
 
-/// Called exactly once, on an engine thread; must not block and must not call back into the engine's destructor.
+/// Called exactly once, on an engine thread; must not block, must not throw and must not end the engine's life.
 using Completion = std::function<void(Result<Output>, const JobTiming&)>;
 
 struct Job {
@@ -31,7 +30,7 @@ struct Job {
   std::vector<int32_t> token_ids;     // [T], 1 <= T <= context length, EOS included
   int64_t deadline_us = kNoDeadline;  // absolute, monotonic clock
   int32_t priority = 0;               // higher goes first among equals
-  std::string tenant;                 // API key label; the fair-share class
+  int32_t tenant = 0;                 // row of the table of API keys: the fair-share class; 0 without keys
   Completion completion;
 };
 
