@@ -17,6 +17,7 @@
 #include "http/http_server.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
+#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -134,6 +135,10 @@ int serve_command(const ServeOptions& options) {
   if (!keys) return fail(keys.error());
   auto model = read_model_files(options.model);
   if (!model) return fail(model.error());
+  SchedulerConfig scheduler_config = make_scheduler_config(*model, options.model);
+  scheduler_config.queue_tokens_max = options.queue_tokens_max;
+  scheduler_config.queue_jobs_max = options.queue_jobs_max;
+  if (auto checked = check_config(EngineConfig{scheduler_config}); !checked) return fail(checked.error());
 
   Metrics metrics;
   EngineSlot slot;
@@ -152,13 +157,13 @@ int serve_command(const ServeOptions& options) {
   const int64_t load_begin_us = now_us();
   auto stack = load_model(std::move(*model), options.model);
   if (!stack) return fail(stack.error());
-  SchedulerConfig scheduler_config = (*stack)->scheduler_config();
-  scheduler_config.queue_tokens_max = options.queue_tokens_max;
-  scheduler_config.queue_jobs_max = options.queue_jobs_max;
   EngineMetrics engine_metrics(metrics, scheduler_config);
-  engine = std::make_unique<Engine>(
-      scheduler_config, [&stack](const Batch& batch) { return (*stack)->runner().run(batch); },
-      [&engine_metrics](const StepReport& report) { engine_metrics.count(report); });
+  const EngineHooks hooks{[&engine_metrics](const StepReport& report) { engine_metrics.count(report); },
+                          [](std::string_view what) {
+                            log_error("engine failure", {{"error.message", what}});
+                          }};
+  const auto replica = local_replica([&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
+  engine = std::make_unique<Engine>(EngineConfig{scheduler_config}, std::vector{replica}, hooks);
   engine_metrics.watch(*engine);
   if (auto checked = check_model(**stack, *engine, options.model); !checked) return fail(checked.error());
   slot.set(engine.get());

@@ -29,6 +29,15 @@ class SchedulerTest : public ::testing::Test {
     return out;
   }
 
+  /// The Jobs that have ended with this Batch.
+  static std::vector<uint64_t> finish(Scheduler& scheduler, const Batch& batch, int32_t replica = 0) {
+    std::vector<uint64_t> out;
+    for (const EndedSpan& span : scheduler.finish_batch(replica, batch.id)) {
+      if (span.is_last && span.is_live) out.push_back(span.job_id);
+    }
+    return out;
+  }
+
   SchedulerConfig config_;
   std::deque<std::vector<int32_t>> tokens_;
 };
@@ -39,13 +48,13 @@ TEST_F(SchedulerTest, BatchesShortJobsTogetherInArrivalOrder) {
   Scheduler scheduler(config_);
   ASSERT_TRUE(scheduler.admit({job(1, 10), job(2, 20)}, 0).ok());
   ASSERT_TRUE(scheduler.admit({job(3, 5)}, 1).ok());
-  const auto batch = scheduler.next_batch(2);
+  const auto batch = scheduler.next_batch(0);
   ASSERT_TRUE(batch.has_value());
   EXPECT_EQ(ids(*batch), (Ids{1, 2, 3}));
   EXPECT_EQ(batch->token_ids.size(), 35u);
   EXPECT_EQ(batch->spans[2].token_begin, 30);
   EXPECT_TRUE(batch->spans[2].is_last);
-  EXPECT_EQ(scheduler.finish_batch(batch->id), (Ids{1, 2, 3}));
+  EXPECT_EQ(finish(scheduler, *batch), (Ids{1, 2, 3}));
   EXPECT_EQ(scheduler.live_jobs(), 0);
   EXPECT_EQ(scheduler.pool().used_count(), 0);
 }
@@ -56,7 +65,7 @@ TEST_F(SchedulerTest, WaitsForTheBatchUnderWay) {
   const auto first = scheduler.next_batch(0);
   EXPECT_EQ(ids(*first), (Ids{1, 2}));
   EXPECT_FALSE(scheduler.next_batch(0).has_value());
-  (void)scheduler.finish_batch(first->id);
+  (void)finish(scheduler, *first);
   EXPECT_EQ(ids(*scheduler.next_batch(0)), (Ids{3}));
 }
 
@@ -72,7 +81,7 @@ TEST_F(SchedulerTest, FeedsALongJobInChunksWithGrowingPageTables) {
     position += expected;
     EXPECT_EQ(batch->spans[0].block_count, blocks_for_tokens(position, config_.block_tokens));
     EXPECT_EQ(batch->spans[0].is_last, position == 250);
-    EXPECT_EQ(scheduler.finish_batch(batch->id), position == 250 ? Ids{1} : Ids{});
+    EXPECT_EQ(finish(scheduler, *batch), position == 250 ? Ids{1} : Ids{});
   }
 }
 
@@ -80,7 +89,7 @@ TEST_F(SchedulerTest, LongJobsTakeHalfAStepWhileShortOnesWait) {
   Scheduler scheduler(config_);
   ASSERT_TRUE(scheduler.admit({job(1, 400)}, 0).ok());
   for (uint64_t id = 2; id < 12; ++id) ASSERT_TRUE(scheduler.admit({job(id, 10)}, 1).ok());
-  const auto batch = scheduler.next_batch(2);
+  const auto batch = scheduler.next_batch(0);
   EXPECT_EQ(ids(*batch), (Ids{1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(batch->spans[0].token_count, 50);
 }
@@ -88,7 +97,7 @@ TEST_F(SchedulerTest, LongJobsTakeHalfAStepWhileShortOnesWait) {
 TEST_F(SchedulerTest, LongJobsUseWhatFewShortOnesLeave) {
   Scheduler scheduler(config_);
   ASSERT_TRUE(scheduler.admit({job(1, 400), job(2, 10)}, 0).ok());
-  const auto batch = scheduler.next_batch(2);
+  const auto batch = scheduler.next_batch(0);
   EXPECT_EQ(batch->spans[0].token_count, 90);
   EXPECT_EQ(batch->token_ids.size(), 100u);
 }
@@ -105,7 +114,7 @@ TEST_F(SchedulerTest, PriorityAdvancesAJobByABoundedTime) {
   ASSERT_TRUE(scheduler.admit({job(1, 50)}, 0).ok());
   ASSERT_TRUE(scheduler.admit({job(2, 50)}, 500'000).ok());
   ASSERT_TRUE(scheduler.admit({job(3, 50, kNoDeadline, 1)}, 900'000).ok());
-  EXPECT_EQ(ids(*scheduler.next_batch(900'000)), (Ids{3, 1}));  // 3 ranks as if it had come 1 s earlier
+  EXPECT_EQ(ids(*scheduler.next_batch(0)), (Ids{3, 1}));  // 3 ranks as if it had come 1 s earlier
 }
 
 TEST_F(SchedulerTest, AdmissionIsAllOrNothingAndNamesTheLimit) {
@@ -130,9 +139,11 @@ TEST_F(SchedulerTest, LimitsTheNumberOfJobs) {
 TEST_F(SchedulerTest, ExpiresAtTheDeadlineAndNotBefore) {
   Scheduler scheduler(config_);
   ASSERT_TRUE(scheduler.admit({job(1, 10, 1000), job(2, 10, 2000)}, 0).ok());
-  EXPECT_TRUE(scheduler.take_expired(999).empty());
-  EXPECT_EQ(scheduler.take_expired(1000), (Ids{1}));
-  EXPECT_EQ(ids(*scheduler.next_batch(1001)), (Ids{2}));
+  EXPECT_EQ(scheduler.nearest_deadline_us(), 1000);
+  EXPECT_FALSE(scheduler.next_expired(999).has_value());
+  EXPECT_EQ(scheduler.next_expired(1000), 1u);
+  EXPECT_FALSE(scheduler.next_expired(1000).has_value());
+  EXPECT_EQ(ids(*scheduler.next_batch(0)), (Ids{2}));
 }
 
 TEST_F(SchedulerTest, CancelAboardABatchKeepsItsBlocksUntilTheBatchEnds) {
@@ -142,7 +153,7 @@ TEST_F(SchedulerTest, CancelAboardABatchKeepsItsBlocksUntilTheBatchEnds) {
   EXPECT_TRUE(scheduler.cancel(1));
   EXPECT_FALSE(scheduler.cancel(1));
   EXPECT_GT(scheduler.pool().used_count(), 1);
-  EXPECT_EQ(scheduler.finish_batch(batch->id), (Ids{2}));
+  EXPECT_EQ(finish(scheduler, *batch), (Ids{2}));
   EXPECT_EQ(scheduler.pool().used_count(), 0);
   EXPECT_FALSE(scheduler.next_batch(0).has_value());
   EXPECT_EQ(scheduler.queued_tokens(), 0);
