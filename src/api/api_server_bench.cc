@@ -166,7 +166,6 @@ struct Options {
   ApiConfig api;
   ServedModel model;
   HttpServerConfig http;
-  int64_t buffered_bytes_max = int64_t{1} << 30;
   LogLevel log_level = LogLevel::kWarn;
   int64_t delay_ms = 0;
   int64_t buffered_bytes_max = int64_t{1} << 30;

@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/model_stack.h"
 #include "ops/cpu/bare_products.h"
+#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -69,7 +70,9 @@ Result<std::vector<Output>> compute(ModelStack& stack, const std::vector<std::ve
     auto result = stack.runner().run(*batch);
     if (!result) return result.error();
     size_t row = 0;
-    for (uint64_t id : scheduler.finish_batch(batch->id)) vectors[id] = std::move(result->vectors[row++]);
+    for (const EndedSpan& span : scheduler.finish_batch(0, batch->id)) {
+      if (span.is_last) vectors[span.job_id] = std::move(result->vectors[row++]);
+    }
     if (steps != nullptr) steps->push_back(std::move(*batch));
   }
   return vectors;
@@ -179,7 +182,8 @@ Result<void> run_case(ModelStack& stack, const Case& one, double seconds, int th
 Result<void> bench_engine(ModelStack& stack, const BenchOptions& options) {
   const auto ids = encode_text(stack.files(), "", options.text, false);
   if (!ids) return ids.error();
-  Engine engine(stack.scheduler_config(), [&stack](const Batch& batch) { return stack.runner().run(batch); });
+  const auto replica = local_replica([&stack](const Batch& batch) { return stack.runner().run(batch); });
+  Engine engine({stack.scheduler_config()}, {replica});
   const auto rate = closed_loop_inputs_per_second(engine, *ids, options.in_flight, options.seconds);
   if (!rate) return rate.error();
   std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s, commit %s\n", options.in_flight,

@@ -12,6 +12,7 @@
 #include "cli/known_answers.h"
 #include "cli/model_stack.h"
 #include "cli/progress_bar.h"
+#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -152,7 +153,8 @@ Result<void> embed_file(const EmbedOptions& options) {
   if (!writer) return writer.error();
   SchedulerConfig scheduler = (*stack)->scheduler_config();
   scheduler.queue_tokens_max = static_cast<int64_t>(kInputsInFlightMax + 1) * scheduler.context_tokens_max;
-  Engine engine(scheduler, [&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
+  const auto replica = local_replica([&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
+  Engine engine({scheduler}, {replica});
   if (auto checked = check_model(**stack, engine, options.model); !checked) return checked.error();
   return EmbedRun(options, **stack, engine, std::move(*prompt), dimensions).run(*reader, *writer);
 }

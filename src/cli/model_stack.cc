@@ -89,12 +89,16 @@ Result<ModelFiles> read_model_files(const ModelOptions& options) {
   return files;
 }
 
-Result<std::unique_ptr<ModelStack>> load_model(ModelFiles files, const ModelOptions& options) {
-  SchedulerConfig scheduler;
-  scheduler.batch_tokens_max = options.batch_tokens_max;
-  scheduler.batch_spans_max = options.batch_spans_max;
-  scheduler.context_tokens_max = files.context_tokens_max;
+SchedulerConfig make_scheduler_config(const ModelFiles& files, const ModelOptions& options) {
+  SchedulerConfig config;
+  config.batch_tokens_max = options.batch_tokens_max;
+  config.batch_spans_max = options.batch_spans_max;
+  config.context_tokens_max = files.context_tokens_max;
+  return config;
+}
 
+Result<std::unique_ptr<ModelStack>> load_model(ModelFiles files, const ModelOptions& options) {
+  const SchedulerConfig scheduler = make_scheduler_config(files, options);
   RunnerOptions runner_options;
   runner_options.dtype = parse_dtype(options.dtype);
   runner_options.batch_tokens_max = scheduler.batch_tokens_max;

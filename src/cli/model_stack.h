@@ -52,6 +52,9 @@ std::string default_model_dir();
 /// Reads config, prompts and tokenizer. Errors name file, field, expected and found.
 Result<ModelFiles> read_model_files(const ModelOptions& options);
 
+/// The limits that the flags ask for; the runner's memory is made for them.
+SchedulerConfig make_scheduler_config(const ModelFiles& files, const ModelOptions& options);
+
 /// Adds the weights.
 Result<std::unique_ptr<ModelStack>> load_model(ModelFiles files, const ModelOptions& options);
 

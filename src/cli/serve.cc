@@ -17,6 +17,7 @@
 #include "http/http_server.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
+#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -41,7 +42,9 @@ class EngineSlot : public Embedder {
     return engine()->submit(std::move(jobs));
   }
   void cancel(std::span<const uint64_t> ids) override { engine()->cancel(ids); }
-  Result<void> room(int64_t, int64_t) const override { return {}; }
+  Result<void> room(int64_t jobs, int64_t tokens) const override {
+    return engine() == nullptr ? ready() : engine()->room(jobs, tokens);
+  }
 
  private:
   Engine* engine() const { return engine_.load(std::memory_order_acquire); }
@@ -147,6 +150,10 @@ int serve_command(const ServeOptions& options) {
   if (!keys) return fail(keys.error());
   auto model = read_model_files(options.model);
   if (!model) return fail(model.error());
+  SchedulerConfig scheduler_config = make_scheduler_config(*model, options.model);
+  scheduler_config.queue_tokens_max = options.queue_tokens_max;
+  scheduler_config.queue_jobs_max = options.queue_jobs_max;
+  if (auto checked = check_config(EngineConfig{scheduler_config}); !checked) return fail(checked.error());
 
   Metrics metrics;
   EngineSlot slot;
@@ -166,13 +173,13 @@ int serve_command(const ServeOptions& options) {
   const int64_t load_begin_us = now_us();
   auto stack = load_model(std::move(*model), options.model);
   if (!stack) return fail(stack.error());
-  SchedulerConfig scheduler_config = (*stack)->scheduler_config();
-  scheduler_config.queue_tokens_max = options.queue_tokens_max;
-  scheduler_config.queue_jobs_max = options.queue_jobs_max;
   EngineMetrics engine_metrics(metrics, scheduler_config);
-  engine = std::make_unique<Engine>(
-      scheduler_config, [&stack](const Batch& batch) { return (*stack)->runner().run(batch); },
-      [&engine_metrics](const StepReport& report) { engine_metrics.count(report); });
+  const EngineHooks hooks{[&engine_metrics](const StepReport& report) { engine_metrics.count(report); },
+                          [](std::string_view what) {
+                            log_error("engine failure", {{"error.message", what}});
+                          }};
+  const auto replica = local_replica([&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
+  engine = std::make_unique<Engine>(EngineConfig{scheduler_config}, std::vector{replica}, hooks);
   engine_metrics.watch(*engine);
   if (auto checked = check_model(**stack, *engine, options.model); !checked) return fail(checked.error());
   slot.set(engine.get());

@@ -6,6 +6,7 @@
 #include "cli/known_answers.h"
 #include "cli/model_stack.h"
 #include "cli/published_scores.h"
+#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -52,7 +53,8 @@ Result<bool> verify(const VerifyOptions& options) {
   auto stack = load_model(std::move(*files), options.model);
   if (!stack) return stack.error();
   const ModelFiles& model = (*stack)->files();
-  Engine engine((*stack)->scheduler_config(), [&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
+  const auto replica = local_replica([&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
+  Engine engine({(*stack)->scheduler_config()}, {replica});
   std::printf("model %s in %s, %s\n", model.name.c_str(), model.dir.c_str(),
               std::string((*stack)->dtype_name()).c_str());
 

@@ -18,7 +18,7 @@ struct Span {
   int32_t position_begin = 0;  // position of its first token = tokens of this Job already in K/V
   int32_t block_begin = 0;     // offset into Batch::block_ids of this Job's page table
   int32_t block_count = 0;     // blocks that hold positions [0, position_begin + token_count)
-  bool is_last = false;        // ends its Job: the row of its last token is pooled into a Output
+  bool is_last = false;        // ends its Job: the row of its last token is pooled into an Output
 };
 
 struct Batch {
@@ -28,7 +28,7 @@ struct Batch {
   std::vector<int32_t> block_ids;  // page tables, one after the other
 };
 
-/// The Vectors of the spans with is_last, in span order.
+/// The Outputs of the spans with is_last, in span order.
 struct BatchResult {
   uint64_t batch_id = 0;
   std::vector<Output> vectors;

@@ -17,7 +17,8 @@ class Embedder {
   virtual ~Embedder() = default;
 
   /// Takes all the Jobs or none; assigns and returns their ids, in order. On success each completion is called exactly
-  /// once, possibly before submit() returns. kOverloaded carries Retry-After; kUnavailable once draining.
+  /// once, possibly before submit() returns. kOverloaded carries Retry-After; kPayloadTooLarge when they could never be
+  /// taken; kUnavailable once draining.
   virtual Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) = 0;
 
   /// Ends the Jobs that have not ended yet with kCancelled. Unknown ids are ignored.

@@ -1,8 +1,11 @@
 // Replica: one copy of the model that computes Batches; a thread around the local model, or a worker process.
+//
+// Owns the bytes of its K/V pages; whoever starts Batches owns their meaning.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "base/result.h"
 #include "core/batch.h"
@@ -18,14 +21,18 @@ struct BatchEnd {
 
 class Replica {
  public:
-  /// Called once for each Batch, in the order in which they were started, on a thread of the replica; must not block.
+  /// Called once for each Batch, in the order in which they were started, on a thread of the replica and never from
+  /// within start(); must not block and must not throw. After the replica's destructor has begun it may stay uncalled.
   using OnEnd = std::function<void(BatchEnd)>;
 
   virtual ~Replica() = default;
 
-  /// Answers later, through the OnEnd it was made with. Never blocks. The caller keeps the number in flight within what
-  /// the replica was made for.
-  virtual void start(Batch batch) = 0;
+  /// Answers later, through the OnEnd it was made with; what goes wrong is the answer's Error. Never blocks. The caller
+  /// keeps the number in flight within what the replica was made for.
+  virtual void start(Batch batch) noexcept = 0;
 };
+
+/// Makes a replica that answers through `on_end`: so that who waits for the answers can own the replica.
+using MakeReplica = std::function<std::unique_ptr<Replica>(Replica::OnEnd on_end)>;
 
 }  // namespace quern

@@ -1,36 +1,27 @@
-// Engine: drives the scheduler and the runner; submit(Job) -> completion.
+// Engine: submit(Job) -> completion, over one or several replicas of the model.
 //
-// Owns every accepted Job until its completion has been called, exactly once: with a Output, or with an Error
-// (deadline, cancel, failed batch, shutdown). One thread makes and runs Batches; submit() and cancel() are safe from
-// any thread.
+// Owns the replicas, and every accepted Job until its completion has been called, exactly once: with an Output, or with
+// an Error (deadline, cancel, failed batch). Its one thread gives events and the time to an EventLoop and calls the
+// completions; it computes nothing, so a deadline is answered at its time whatever runs. What a completion throws is
+// caught and counted. All calls are safe from any thread; drain() and the destructor not from a completion.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
+#include <string_view>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
-#include "base/result.h"
-#include "core/batch.h"
-#include "core/job.h"
-#include "sched/scheduler.h"
+#include "core/embedder.h"
+#include "core/replica.h"
+#include "engine/event_loop.h"
 
 namespace quern {
-
-/// Computes one Batch; called from the engine's thread only, one call at a time.
-using RunBatch = std::function<Result<BatchResult>(const Batch&)>;
-
-/// What one step did, for metrics. Queue figures are those after the step.
-struct StepReport {
-  int32_t batch_tokens = 0;
-  int32_t batch_spans = 0;
-  int64_t compute_us = 0;
-  bool ok = true;
-};
 
 struct EngineStats {
   int32_t queued_jobs = 0;
@@ -38,23 +29,31 @@ struct EngineStats {
   int32_t live_jobs = 0;
   int32_t blocks_used = 0;
   int32_t blocks_total = 0;
+  int32_t batches_in_flight = 0;
 };
 
-class Engine {
+/// Called on the engine's thread; either may be empty; must not block.
+struct EngineHooks {
+  std::function<void(const StepReport&)> on_step;         // after each Batch
+  std::function<void(std::string_view what)> on_failure;  // an exception that was caught; the engine goes on
+};
+
+class Engine : public Embedder {
  public:
-  /// `on_step` may be empty; it is called on the engine's thread after each Batch.
-  Engine(const SchedulerConfig& config, RunBatch run_batch, std::function<void(const StepReport&)> on_step = {});
+  /// CHECKs what check_config() would refuse, beyond the size of the queue.
+  Engine(const EngineConfig& config, const std::vector<MakeReplica>& replicas, EngineHooks hooks = {});
   /// Drains: see drain().
-  ~Engine();
+  ~Engine() override;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  /// Takes all the Jobs or none; assigns and returns their ids, in order. On success each completion is called exactly
-  /// once, possibly before submit() returns. kOverloaded carries Retry-After; kUnavailable once draining.
-  Result<std::vector<uint64_t>> submit(std::vector<Job> jobs);
+  Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) override;
+  void cancel(std::span<const uint64_t> job_ids) override;
+  Result<void> room(int64_t jobs, int64_t tokens) const override;
 
-  /// Ends the Jobs that have not ended yet with kCancelled. Unknown ids are ignored.
-  void cancel(std::span<const uint64_t> job_ids);
+  /// The replica died: its Jobs start again on the others, or on itself after restore().
+  void lose(int32_t replica);
+  void restore(int32_t replica);
 
   /// Refuses new Jobs, finishes the accepted ones, stops the thread. Idempotent.
   void drain();
@@ -62,35 +61,22 @@ class Engine {
   EngineStats stats() const;
 
  private:
-  struct Pending {
-    Job job;
-    JobTiming timing;
-  };
-  struct Ended {
-    Pending pending;
-    Result<Output> outcome;
-  };
-
   void loop();
-  bool should_linger(int64_t now) const;
-  void mark_started(const Batch& batch, int64_t started_us);
-  void finish(const Batch& batch, Result<BatchResult> result, int64_t compute_us, std::vector<Ended>& ended);
-  void take_ended(uint64_t job_id, Result<Output> outcome, std::vector<Ended>& ended);
-  static void complete(std::vector<Ended> ended);
-  int retry_after_s() const;
+  int64_t step(Turn& turn);
+  void deliver(Turn& turn);
+  void complete(EndedJobs& ended);
+  void failed(std::string_view what) noexcept;
+  void wake();
 
-  const RunBatch run_batch_;
-  const std::function<void(const StepReport&)> on_step_;
+  const EngineConfig config_;
+  const EngineHooks hooks_;
+  std::atomic<bool> draining_{false};
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  Scheduler scheduler_;                            // guarded by mutex_
-  std::unordered_map<uint64_t, Pending> pending_;  // guarded by mutex_
-  uint64_t next_job_id_ = 1;                       // guarded by mutex_
-  double tokens_per_second_ = 0;                   // guarded by mutex_: smoothed, for Retry-After
-  int64_t linger_until_us_ = 0;                    // guarded by mutex_
-  int32_t linger_jobs_ = 0;                        // guarded by mutex_: how many queued Jobs end the lingering
-  bool draining_ = false;                          // guarded by mutex_
+  EventLoop events_;      // guarded by mutex_, but for room()
+  bool is_awake_ = true;  // guarded by mutex_: something has happened since the last step
+  std::vector<std::unique_ptr<Replica>> replicas_;
   std::mutex join_mutex_;
   std::thread thread_;
 };

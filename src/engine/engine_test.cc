@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
 #include <future>
 #include <random>
+#include <stdexcept>
+#include <thread>
 
 #include "base/clock.h"
+#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -23,11 +25,11 @@ Result<BatchResult> echo_last_token(const Batch& batch) {
   return result;
 }
 
-SchedulerConfig small_config() {
-  SchedulerConfig config;
-  config.batch_tokens_max = 64;
-  config.batch_spans_max = 16;
-  config.context_tokens_max = 512;
+EngineConfig small_config() {
+  EngineConfig config;
+  config.scheduler.batch_tokens_max = 64;
+  config.scheduler.batch_spans_max = 16;
+  config.scheduler.context_tokens_max = 512;
   return config;
 }
 
@@ -42,7 +44,7 @@ TEST(EngineTest, EveryJobOfManyThreadsGetsItsOwnVector) {
   constexpr int kThreads = 4, kJobsPerThread = 500;
   std::atomic<int> right{0}, ended{0};
   {
-    Engine engine(small_config(), echo_last_token);
+    Engine engine(small_config(), {local_replica(echo_last_token)});
     std::vector<std::thread> clients;
     for (int t = 0; t < kThreads; ++t) {
       clients.emplace_back([&, t] {
@@ -69,10 +71,10 @@ TEST(EngineTest, EveryJobOfManyThreadsGetsItsOwnVector) {
 
 TEST(EngineTest, AFailedBatchFailsItsJobsAndTheNextOneWorks) {
   std::atomic<bool> broken{true};
-  Engine engine(small_config(), [&](const Batch& batch) -> Result<BatchResult> {
-    if (broken) return internal_error("the model broke");
-    return echo_last_token(batch);
-  });
+  Engine engine(small_config(), {local_replica([&](const Batch& batch) -> Result<BatchResult> {
+                  if (broken) return internal_error("the model broke");
+                  return echo_last_token(batch);
+                })});
   for (bool expect_ok : {false, true}) {
     std::promise<bool> done;
     std::vector<Job> jobs;
@@ -88,10 +90,10 @@ TEST(EngineTest, AFailedBatchFailsItsJobsAndTheNextOneWorks) {
 TEST(EngineTest, CancelledAndExpiredJobsEndOnceWithTheirReason) {
   std::promise<void> gate;
   std::shared_future<void> opened = gate.get_future().share();
-  Engine engine(small_config(), [opened](const Batch& batch) {
-    opened.wait();
-    return echo_last_token(batch);
-  });
+  Engine engine(small_config(), {local_replica([opened](const Batch& batch) {
+                  opened.wait();
+                  return echo_last_token(batch);
+                })});
   std::promise<ErrorCode> cancelled, expired;
   std::promise<bool> first;
   std::vector<Job> jobs;
@@ -106,23 +108,22 @@ TEST(EngineTest, CancelledAndExpiredJobsEndOnceWithTheirReason) {
   engine.cancel(std::span(*ids).subspan(1, 1));
   engine.cancel(std::span(*ids).subspan(1, 1));  // again: ignored
   EXPECT_EQ(cancelled.get_future().get(), ErrorCode::kCancelled);
-  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(expired.get_future().get(), ErrorCode::kDeadlineExceeded);
   gate.set_value();
   EXPECT_TRUE(first.get_future().get());
-  EXPECT_EQ(expired.get_future().get(), ErrorCode::kDeadlineExceeded);
 }
 
 TEST(EngineTest, OverloadIsRefusedWithRetryAfterAndLosesNothing) {
   std::promise<void> gate;
   std::shared_future<void> opened = gate.get_future().share();
-  SchedulerConfig config = small_config();
-  config.queue_jobs_max = 3;
+  EngineConfig config = small_config();
+  config.scheduler.queue_jobs_max = 3;
   std::atomic<int> ended{0};
   {
-    Engine engine(config, [opened](const Batch& batch) {
-      opened.wait();
-      return echo_last_token(batch);
-    });
+    Engine engine(config, {local_replica([opened](const Batch& batch) {
+                    opened.wait();
+                    return echo_last_token(batch);
+                  })});
     const auto submit_one = [&] {
       std::vector<Job> jobs;
       jobs.push_back(make_job({1}, [&](Result<Output>, const JobTiming&) { ended += 1; }));
@@ -140,36 +141,70 @@ TEST(EngineTest, OverloadIsRefusedWithRetryAfterAndLosesNothing) {
   EXPECT_EQ(ended, 3);
 }
 
-/// Batches that `clients` need for `requests` each, one at a time, when a Batch takes 300 ms.
-int batches_of_waiting_clients(int clients, int requests) {
-  std::atomic<int> batches{0};
-  Engine engine(small_config(), [&](const Batch& batch) {
-    ++batches;
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
-    return echo_last_token(batch);
-  });
-  std::vector<std::thread> threads;
-  for (int client = 0; client < clients; ++client) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < requests; ++i) {
-        std::promise<void> done;
-        std::vector<Job> jobs;
-        jobs.push_back(make_job({1, 2}, [&](Result<Output>, const JobTiming&) { done.set_value(); }));
-        ASSERT_TRUE(engine.submit(std::move(jobs)).ok());
-        done.get_future().get();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return batches;
+TEST(EngineTest, ADeadlineIsAnsweredWhileABatchRuns) {
+  std::promise<void> gate;
+  std::shared_future<void> opened = gate.get_future().share();
+  Engine engine(small_config(), {local_replica([opened](const Batch& batch) {
+                  opened.wait();
+                  return echo_last_token(batch);
+                })});
+  std::promise<ErrorCode> expired;
+  std::vector<Job> jobs;
+  jobs.push_back(make_job({1}, [&](Result<Output> v, const JobTiming&) { expired.set_value(v.error().code); }));
+  jobs[0].deadline_us = now_us() + 1000;
+  ASSERT_TRUE(engine.submit(std::move(jobs)).ok());
+  EXPECT_EQ(expired.get_future().get(), ErrorCode::kDeadlineExceeded);  // the Batch ends only after this
+  gate.set_value();
 }
 
-TEST(EngineTest, ClientsThatWaitForAnswersShareTheNextBatch) {
-  // The first Batch holds whoever came first, the second the others; then all eight should go together. Whoever comes
-  // later than the engine lingers costs a Batch, so a busy machine gets a second and a third try.
-  int least = 1000;
-  for (int attempt = 0; attempt < 3 && least > 5; ++attempt) least = std::min(least, batches_of_waiting_clients(8, 4));
-  EXPECT_LE(least, 5);
+TEST(EngineTest, WhatACompletionOrAHookThrowsIsCountedAndTheNextJobWorks) {
+  std::atomic<int> failures{0};
+  EngineHooks hooks;
+  hooks.on_step = [](const StepReport&) { throw std::runtime_error("the metrics broke"); };
+  hooks.on_failure = [&](std::string_view) { ++failures; };
+  std::atomic<int> ended{0};
+  {
+    Engine engine(small_config(), {local_replica(echo_last_token)}, hooks);
+    for (int i = 0; i < 3; ++i) {
+      std::vector<Job> jobs;
+      jobs.push_back(make_job({1}, [&](Result<Output>, const JobTiming&) {
+        ++ended;
+        throw std::bad_alloc();
+      }));
+      ASSERT_TRUE(engine.submit(std::move(jobs)).ok());
+    }
+  }
+  EXPECT_EQ(ended, 3);
+  EXPECT_GE(failures, 4);  // three completions and at least one step
+}
+
+TEST(EngineTest, ReplicasComeAndGoUnderLoadAndNothingIsLost) {
+  std::atomic<int> right{0};
+  constexpr int kJobs = 600;
+  {
+    Engine engine(small_config(), {local_replica(echo_last_token, 2), local_replica(echo_last_token, 2)});
+    std::atomic<bool> stop{false};
+    std::thread chaos([&] {
+      for (int32_t replica = 0; !stop; replica = 1 - replica) {
+        engine.lose(replica);
+        engine.restore(replica);
+      }
+    });
+    std::mt19937 random(5);
+    for (int i = 0; i < kJobs; ++i) {
+      std::vector<Job> jobs;
+      std::vector<int32_t> ids(1 + random() % 100, 7);
+      ids.back() = i;
+      jobs.push_back(make_job(std::move(ids), [&right, i](Result<Output> v, const JobTiming&) {
+        right += v.ok() && v->values[0] == static_cast<float>(i);
+      }));
+      ASSERT_TRUE(engine.submit(std::move(jobs)).ok());
+    }
+    while (right < kJobs / 2) std::this_thread::yield();
+    stop = true;
+    chaos.join();
+  }
+  EXPECT_EQ(right, kJobs);
 }
 
 }  // namespace

@@ -1,119 +1,136 @@
-// Scheduler: which tokens go into the next Batch. A pure state machine: time is an argument; no thread, clock, tensor
-// or I/O.
+// Scheduler: which tokens go into the next Batch of which replica. A pure state machine: time is an argument; no
+// thread, clock, tensor or I/O.
 //
-// Owns the queue, the block pool and the page tables. Promises:
-//  - a Batch has at most batch_tokens_max tokens and batch_spans_max spans;
-//  - every admitted Job ends exactly once: in finished(), take_expired() or cancel();
-//  - Jobs start in order of rank = arrival - priority * priority_boost_us, so no Job waits for ever behind later ones;
-//  - a short Job (<= short_tokens_max) is computed whole in one Batch and never waits for K/V blocks;
-//  - while short Jobs wait, long ones take at most half of a Batch; long ones reserve all their blocks before they
-//  start,
-//    so a started Job can always finish and nothing deadlocks.
+// Owns the Jobs' entries; joins the order of Jobs (queue.h) with the state of each replica (replica_state.h). Promises,
+// with f = batches_in_flight_max, all held in simulation.cc:
+//  - A Batch has at most batch_tokens_max tokens and batch_spans_max spans.
+//  - Every admitted Job ends exactly once: in finish_batch(), next_expired() or cancel().
+//  - Rank = arrival - priority x priority_boost_us, so a priority moves a Job by a bounded time.
+//  - A short Job (<= short_tokens_max) is computed whole in one Batch, never waits for K/V blocks, and goes aboard
+//  after
+//    at most as many steps as short Jobs rank before it, plus one.
+//  - While short Jobs wait, long ones take at most half of a Batch.
+//  - Long Jobs are fed in chunks. Of their share of each step, h >= batch_tokens_max / 2 tokens, the Job that ranks
+//    first gets half, q >= h / 2, and the shortest ones the rest. So a Job of n tokens that is the shortest goes aboard
+//    in n / (h - q) steps whatever runs; and any long Job goes aboard after at most the sum of ceil(n / q) + f - 1
+//    steps over itself, the long Jobs that rank before it, and those before the last-ranked that had started when it
+//    came.
+//  - A long Job takes all its blocks when it starts, so a started Job can always finish and nothing deadlocks.
+// What can fail for want of memory (admit, next_batch) changes nothing when it throws; the rest does not throw.
 // Not thread-safe: the engine calls it under its lock.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <set>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "core/batch.h"
-#include "kv/block_pool.h"
+#include "sched/queue.h"
+#include "sched/replica_state.h"
+#include "sched/scheduler_config.h"
 
 namespace quern {
 
-struct SchedulerConfig {
-  int32_t batch_tokens_max = 1024;
-  int32_t batch_spans_max = 256;
-  int32_t batches_in_flight_max = 1;
-  int64_t queue_tokens_max = 1'000'000;
-  int32_t queue_jobs_max = 100'000;
-  int32_t context_tokens_max = 32'768;
-  int32_t block_tokens = 16;
-  int64_t priority_boost_us = 1'000'000;
-
-  /// A Job up to this long is short. Half a Batch, so that one short Job always fits beside a long chunk.
-  int32_t short_tokens_max() const { return std::max(1, batch_tokens_max / 2); }
-  /// Blocks that short Jobs may hold: all they can need while batches_in_flight_max Batches are under way.
-  int32_t short_blocks() const;
-  /// Blocks that long Jobs may hold: one Job of the full context.
-  int32_t long_blocks() const { return blocks_for_tokens(context_tokens_max, block_tokens); }
-  int32_t total_blocks() const { return short_blocks() + long_blocks(); }
-};
-
-/// What the scheduler needs to know of a Job. `token_ids` must outlive the Job's stay in the scheduler.
-struct SchedulerJob {
-  uint64_t id = 0;
-  const std::vector<int32_t>* token_ids = nullptr;
-  int64_t deadline_us = 0;
-  int32_t priority = 0;
+/// A Job's part in a Batch that has ended.
+struct EndedSpan {
+  uint64_t job_id = 0;
+  bool is_last = false;  // the Batch held the Job's last token
+  bool is_live = false;  // not cancelled and not expired meanwhile
 };
 
 class Scheduler {
  public:
-  explicit Scheduler(const SchedulerConfig& config);
+  /// CHECKs that check_config() has nothing against `config`, beyond the size of the queue.
+  explicit Scheduler(const SchedulerConfig& config, int32_t replica_count = 1);
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
 
-  /// Takes all the jobs or none. kOverloaded names the limit; kInvalidArgument for a Job over the context length.
+  /// Takes all the jobs or none. Errors as check_room(); kInvalidArgument for a Job over the context length.
   Result<void> admit(const std::vector<SchedulerJob>& jobs, int64_t now_us);
 
-  /// The next Batch, or nothing when no work fits or batches_in_flight_max are under way. Batches must run in order.
-  std::optional<Batch> next_batch(int64_t now_us);
+  /// The next Batch for this replica, or nothing when no work fits or batches_in_flight_max are under way there. A
+  /// replica runs its Batches in order.
+  std::optional<Batch> next_batch(int32_t replica);
+  /// Whether the replica is up and may be given a Batch.
+  bool takes_batches(int32_t replica) const;
 
-  /// Must be called once for each Batch, in order. Returns the ids of Jobs whose last token was in it, in span order,
-  /// without those cancelled or expired meanwhile.
-  std::vector<uint64_t> finish_batch(uint64_t batch_id);
+  /// Must be called once for each Batch, in order for each replica. What was aboard, in span order; live Jobs whose
+  /// last token was in it have ended.
+  std::vector<EndedSpan> finish_batch(int32_t replica, uint64_t batch_id);
+  /// The oldest Batch in flight there, and who is aboard; null when there is none.
+  const ReplicaState::InFlight* oldest_in_flight(int32_t replica) const;
 
-  /// Removes Jobs whose deadline is at or before `now_us`; returns their ids.
-  std::vector<uint64_t> take_expired(int64_t now_us);
+  /// The replica and its K/V are gone: its Batches in flight will not end, its Jobs return to the queue and start again
+  /// at their first token. No Batch is made for it until restore().
+  void lose(int32_t replica) noexcept;
+  void restore(int32_t replica) { replicas_[static_cast<size_t>(replica)].is_up = true; }
+
+  /// Takes out a Job whose deadline is at or before `now_us`; its id, or nothing when there is none left.
+  std::optional<uint64_t> next_expired(int64_t now_us);
+  /// The nearest deadline of a Job that has not ended; kNoDeadline without any.
+  int64_t nearest_deadline_us() const;
 
   /// Forgets a Job; false when it is unknown (it may have ended already). Blocks aboard a Batch are freed after it.
-  bool cancel(uint64_t job_id);
+  bool cancel(uint64_t job_id) noexcept;
 
   /// Jobs and tokens that still wait for a place in a Batch.
-  int32_t queued_jobs() const { return static_cast<int32_t>(short_queue_.size() + long_queue_.size()); }
+  int32_t queued_jobs() const;
   int64_t queued_tokens() const { return queued_tokens_; }
+  /// Jobs that have not ended, and those that have but are still aboard a Batch.
   int32_t live_jobs() const { return static_cast<int32_t>(entries_.size()); }
-  int32_t batches_in_flight() const { return static_cast<int32_t>(in_flight_.size()); }
-  const BlockPool& pool() const { return pool_; }
+  int32_t batches_in_flight() const;
+  int32_t deaths(uint64_t job_id) const { return entries_.at(job_id).deaths; }
+  int32_t replica_count() const { return static_cast<int32_t>(replicas_.size()); }
+  const BlockPool& pool(int32_t replica = 0) const { return replicas_[static_cast<size_t>(replica)].pool(); }
   const SchedulerConfig& config() const { return config_; }
 
  private:
-  struct Entry {
-    SchedulerJob job;
-    int64_t rank_us = 0;
-    int32_t scheduled_tokens = 0;  // tokens already put into Batches
-    int32_t spans_in_flight = 0;
-    int32_t token_count = 0;
-    bool is_short = false;
-    bool removed = false;  // cancelled or expired while aboard a Batch
-    std::vector<int32_t> blocks;
-    int32_t remaining() const { return token_count - scheduled_tokens; }
+  using Share = ReplicaState::Share;
+  struct ByDeadline {
+    bool operator()(const Entry* a, const Entry* b) const {
+      return a->job.deadline_us != b->job.deadline_us ? a->job.deadline_us < b->job.deadline_us : a->job.id < b->job.id;
+    }
   };
-  using Rank = std::pair<int64_t, uint64_t>;  // (rank_us, job id): ids grow with arrival, so equal ranks stay FIFO
+  /// A Job's part in the Batch that is being planned.
+  struct Grant {
+    Entry* entry = nullptr;
+    int32_t tokens = 0;
+    Share share = Share::kNone;  // of a long Job that starts with this Batch
+  };
+  struct Plan {
+    std::vector<Grant> grants;  // reserved for batch_spans_max
+    int32_t tokens = 0;
+    int32_t spare_blocks = 0;  // that long Jobs of this plan will take
+  };
 
-  std::set<Rank>& queue_of(const Entry& entry) { return entry.is_short ? short_queue_ : long_queue_; }
-  bool reserve_blocks(Entry& entry);
-  void append_span(Entry& entry, int32_t token_count, Batch& batch);
-  void take_long(Batch& batch, int32_t tokens_max, int32_t spans_max);
-  void take_short(Batch& batch);
-  void erase(uint64_t job_id);
+  void plan_long(const ReplicaState& replica, int32_t tokens_max, int32_t spans_max);
+  void plan_short();
+  Grant* grant(const ReplicaState& replica, Entry& entry, int32_t tokens_max);
+  Batch carry_out(int32_t replica_index);
+  void append_span(const Grant& grant, int32_t replica_index, Batch& batch) noexcept;
+  void requeue(Entry& entry) noexcept;
+  void erase(Entry& entry) noexcept;
 
-  SchedulerConfig config_;
-  BlockPool pool_;
+  const SchedulerConfig config_;
+  std::vector<ReplicaState> replicas_;
   std::unordered_map<uint64_t, Entry> entries_;
-  std::set<Rank> short_queue_;  // Jobs with tokens still to schedule
-  std::set<Rank> long_queue_;
-  std::set<std::pair<int64_t, uint64_t>> deadlines_;                      // (deadline_us, job id), only finite ones
-  std::map<uint64_t, std::vector<std::pair<uint64_t, bool>>> in_flight_;  // batch id -> (job id, is_last) per span
+  JobQueue queue_;                          // Jobs that have not started
+  std::set<Entry*, ByDeadline> deadlines_;  // only finite ones
+  Plan plan_;                               // scratch of next_batch()
   int64_t queued_tokens_ = 0;
-  int64_t short_tokens_queued_ = 0;
-  int32_t long_blocks_used_ = 0;
   uint64_t next_batch_id_ = 1;
 };
+
+/// Makes room for `count` more elements, so that inserting their nodes allocates nothing.
+template <typename Map>
+void reserve_for(Map& map, size_t count) {
+  const size_t wanted = map.size() + count;
+  if (static_cast<double>(wanted) >
+      static_cast<double>(map.bucket_count()) * static_cast<double>(map.max_load_factor()))
+    map.reserve(2 * wanted);
+}
 
 }  // namespace quern

@@ -1,0 +1,24 @@
+// Mutants of the scheduler: single faults that the simulation must find. A test of the test.
+//
+// Each is compiled into a library of its own (CMakeLists.txt); in the product kMutant is kNone and nothing of them is
+// left after compilation.
+#pragma once
+
+namespace quern {
+
+enum class Mutant {
+  kNone = 0,
+  kLastInFirstOut = 1,  // the newest Job goes first
+  kLongTakesAll = 2,    // long Jobs take the whole step although short ones wait
+  kNoSkipLimit = 3,     // any number of short Jobs is passed over
+  kNoSetAside = 4,      // a Job that waits for blocks is overtaken by all that fit
+  kNoAgeing = 5,        // the shortest long Job takes all
+};
+
+#ifdef QUERN_SCHED_MUTANT
+constexpr Mutant kMutant = static_cast<Mutant>(QUERN_SCHED_MUTANT);
+#else
+constexpr Mutant kMutant = Mutant::kNone;
+#endif
+
+}  // namespace quern

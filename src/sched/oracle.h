@@ -1,0 +1,95 @@
+// Oracle: what must hold of a scheduler at each step, kept apart from how it is done.
+//
+// Sees what goes into a Scheduler and what comes out, and keeps its own account of every Job. The first thing that does
+// not hold is told by violation(). The bounds are those of scheduler.h.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sched/scheduler.h"
+
+namespace quern {
+
+/// How often things happened that a simulation must have seen to mean anything.
+struct SimulationProbes {
+  int64_t steps = 0;
+  int64_t ended = 0;
+  int64_t chunks = 0;            // spans that did not end their Job
+  int64_t skips = 0;             // a short Job passed over in favour of one that ranks behind it
+  int64_t blocked_starts = 0;    // the first long Job that waits had no blocks
+  int64_t early_starts = 0;      // a long Job started before one that ranks before it
+  int64_t removed_aboard = 0;    // cancelled or expired while aboard
+  int64_t lost_aboard = 0;       // its replica was lost while it was aboard
+  int64_t several_replicas = 0;  // steps while more than one replica had a Batch in flight
+  int64_t longest_wait = 0;      // steps that a Job waited for its last token to go aboard
+};
+
+class Oracle {
+ public:
+  Oracle(const SchedulerConfig& config, int32_t replica_count);
+
+  void on_admitted(const SchedulerJob& job, int64_t now_us);
+  void on_batch(int32_t replica, const Batch& batch);
+  void on_finished(int32_t replica, const Batch& batch, const std::vector<EndedSpan>& ended);
+  /// Cancelled or expired.
+  void on_removed(uint64_t job_id);
+  void on_lost(int32_t replica);
+  /// After each of the above: the scheduler's own figures.
+  void check(const Scheduler& scheduler, int64_t now_us);
+  /// Something that the caller saw does not hold.
+  void fail(const std::string& what) { require(false, what); }
+
+  bool knows(uint64_t job_id) const { return jobs_.count(job_id) != 0; }
+  size_t live_jobs() const { return jobs_.size(); }
+  /// Ids of the Jobs that have not ended.
+  std::vector<uint64_t> job_ids() const;
+  const std::string& violation() const { return violation_; }
+  const SimulationProbes& probes() const { return probes_; }
+
+ private:
+  using Rank = std::pair<int64_t, uint64_t>;
+  struct JobState {
+    std::vector<int32_t> token_ids;
+    Rank rank;
+    int64_t deadline_us = 0;
+    int32_t token_count = 0;
+    bool is_short = false;
+    int32_t fed_tokens = 0;
+    int32_t replica = kNoReplica;
+    int32_t spans_in_flight = 0;
+    int32_t deaths = 0;
+    std::vector<int32_t> table;  // its blocks as far as Batches have shown them
+    Rank horizon;                // Jobs that rank at or before it may delay this one
+    int64_t steps = 0;           // since it was admitted, until its last token goes aboard
+    int64_t steps_allowed = 0;
+    int32_t remaining() const { return token_count - fed_tokens; }
+  };
+
+  void require(bool holds, const std::string& what);
+  int64_t charge(const JobState& job) const;
+  void set_bound(JobState& job);
+  void check_spans(int32_t replica, const Batch& batch);
+  void check_table(const Span& span, const Batch& batch, JobState& job);
+  void check_short_order(const std::set<uint64_t>& aboard);
+  void check_long_order(int32_t replica, const std::map<uint64_t, int32_t>& aboard);
+  void count_step(int32_t replica, const std::set<uint64_t>& waiting_before);
+  void forget_table(int32_t replica, const JobState& job);
+
+  const SchedulerConfig config_;
+  const int32_t long_share_;                         // h: tokens of a step that long Jobs get at least
+  const int32_t first_share_;                        // q: of these, the first by rank
+  std::map<uint64_t, JobState> jobs_;                // admitted and not ended
+  std::map<uint64_t, JobState> removed_;             // ended but still aboard
+  std::vector<std::map<int32_t, uint64_t>> owners_;  // of each replica: block -> Job
+  std::vector<int32_t> in_flight_;                   // Batches, of each replica
+  std::string violation_;
+  SimulationProbes probes_;
+};
+
+}  // namespace quern

@@ -1,0 +1,56 @@
+// SchedulerConfig: the limits that the scheduler keeps, and what follows from them. Plain numbers; any thread.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/result.h"
+#include "kv/block_pool.h"
+
+namespace quern {
+
+struct SchedulerConfig {
+  int32_t batch_tokens_max = 1024;
+  int32_t batch_spans_max = 256;
+  int32_t batches_in_flight_max = 1;  // of one replica: 1 where it computes at once, 2 where the device has a queue
+  int64_t queue_tokens_max = 1'000'000;
+  int32_t queue_jobs_max = 100'000;
+  int32_t context_tokens_max = 32'768;
+  int32_t block_tokens = 16;
+  int64_t priority_boost_us = 1'000'000;
+
+  /// How many short Jobs that do not fit the rest of a Batch are passed over in search of one that does. Bounds the
+  /// cost of a step; the first one passed over heads the next Batch.
+  int32_t skipped_jobs_max = 64;
+  /// Over how many long Jobs a Batch's long share is split at most.
+  int32_t long_spans_max = 4;
+
+  /// A Job up to this long is short. Half a Batch, so that one short Job always fits beside a long chunk.
+  int32_t short_tokens_max() const { return std::max(1, batch_tokens_max / 2); }
+  /// Blocks that short Jobs may hold: all they can need while batches_in_flight_max Batches are under way. Each span
+  /// wastes less than one block.
+  int32_t short_blocks() const {
+    return batches_in_flight_max * (blocks_for_tokens(batch_tokens_max, block_tokens) + batch_spans_max);
+  }
+  /// Blocks for long Jobs that start in order: one Job of the full context.
+  int32_t main_blocks() const { return blocks_for_tokens(context_tokens_max, block_tokens); }
+  /// Blocks for long Jobs that start before their turn: an eighth of the context, and at least one Batch, so that a Job
+  /// just beyond the short ones does not wait for a Job of the full context.
+  int32_t spare_blocks() const {
+    return blocks_for_tokens(std::min(context_tokens_max, std::max(batch_tokens_max, context_tokens_max / 8)),
+                             block_tokens);
+  }
+  int32_t long_blocks() const { return main_blocks() + spare_blocks(); }
+  /// Of one replica.
+  int32_t total_blocks() const { return short_blocks() + long_blocks(); }
+};
+
+/// Whether the scheduler can keep its promises within these limits. An Error names the flag at fault.
+Result<void> check_config(const SchedulerConfig& config);
+
+/// Whether `jobs` Jobs of `tokens` tokens in all may join a queue that holds the other two numbers. kPayloadTooLarge
+/// when an empty queue would not take them either, else kOverloaded; both name the flag.
+Result<void> check_room(const SchedulerConfig& config, int64_t queued_jobs, int64_t queued_tokens, int64_t jobs,
+                        int64_t tokens);
+
+}  // namespace quern
