@@ -95,11 +95,11 @@ TEST(LocalRunnerTest, EachFailedAllocationCostsItsBatchAndNoOther) {
   const Batch batch = make_batch(1, 4, 50), other = make_batch(2, 1, 33, 3);
   auto reference = std::move(*make_runner(kModel));
   const auto want = values_of(reference->run(batch)), want_other = values_of(reference->run(other));
-  // A new runner for each N up to 40, as a first batch allocates scratch on every thread; then one for all the others.
+  // A new runner for each N up to 16, as a first batch allocates scratch on every thread; then one for all the others.
   std::unique_ptr<LocalRunner> runner;
   int failed = 0;
   for (int64_t n = 0;; ++n) {
-    if (n <= 40) runner = std::move(*make_runner(kModel));
+    if (n <= 16) runner = std::move(*make_runner(kModel));
     allocations_left = n;
     auto result = runner->run(batch);
     const bool reached = allocations_left.exchange(-1) < 0;
@@ -111,7 +111,7 @@ TEST(LocalRunnerTest, EachFailedAllocationCostsItsBatchAndNoOther) {
     }
     ASSERT_EQ(values_of(runner->run(other)), want_other) << n;
     ASSERT_EQ(values_of(runner->run(batch)), want) << n;
-    if (!reached && n > 40) break;
+    if (!reached && n > 16) break;
     ASSERT_LT(n, 100'000);
   }
   EXPECT_GT(failed, 20);
