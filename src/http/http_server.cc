@@ -44,7 +44,9 @@ Result<void> HttpServer::open_listeners() {
   if (!endpoints) return endpoints.error();
   auto acceptors = listen_on(threads_[0]->io_context(), *endpoints, config_.listen_backlog);
   if (!acceptors) return acceptors.error();
-  for (tcp::acceptor& acceptor : *acceptors) listeners_.push_back({std::move(acceptor)});
+  for (tcp::acceptor& acceptor : *acceptors) {
+    listeners_.push_back({std::move(acceptor), accept_waits_.emplace_back(false)});
+  }
   port_ = listeners_[0].acceptor.local_endpoint().port();
   return {};
 }
@@ -65,11 +67,11 @@ void HttpServer::accept(Listener& listener) {
   if (!listener.acceptor.is_open()) return;
   const size_t index = next_thread_++ % threads_.size();
   listener.acceptor.async_accept(threads_[index]->io_context(),
-                                 [this, &listener, index](const boost::system::error_code& ec, tcp::socket socket) {
-                                   listener.waits = false;
+                                 [this, &listener, index, waiting = Waiting(listener.waits)](
+                                     const boost::system::error_code& ec, tcp::socket socket) mutable {
+                                   waiting.end();
                                    on_accept(listener, ec, std::move(socket), index);
                                  });
-  listener.waits = true;
 }
 
 void HttpServer::on_accept(Listener& listener, const boost::system::error_code& ec, tcp::socket socket,

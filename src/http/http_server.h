@@ -6,6 +6,7 @@
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -37,7 +38,7 @@ class HttpServer {
   /// One address that we listen on; lives on threads_[0].
   struct Listener {
     boost::asio::ip::tcp::acceptor acceptor;
-    bool waits = false;  // for a connection; else the next tick makes it wait
+    bool& waits;  // for a connection; else the next tick makes it wait
   };
   Result<void> open_listeners();
   void accept_all();
@@ -52,6 +53,7 @@ class HttpServer {
   HttpHandler handler_;
   MemoryBudget& budget_;
   HttpCounters counters_;
+  std::deque<bool> accept_waits_;  // one for each listener; outlives the loops' handlers
   std::vector<std::unique_ptr<IoThread>> threads_;
   std::vector<Listener> listeners_;
   size_t next_thread_ = 0;

@@ -60,7 +60,7 @@ class HttpRequest {
 /// One answer. The transport adds Content-Length, Date and Connection.
 struct HttpResponse {
   int status = 200;
-  std::string content_type = "application/json";
+  std::string_view content_type = "application/json";  // a literal: an answer of 500 must not allocate
   std::string body;
   /// Pays for a large body until it is written. Left empty, the transport takes one.
   MemoryBudget::Lease lease;

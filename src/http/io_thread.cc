@@ -70,14 +70,12 @@ void IoThread::count_exception(std::string_view doing, const std::exception& err
 }
 
 void IoThread::tick() {
-  tick_waits_ = false;
   if (cut_) return;  // cancelling the timer does not stop a tick that was already due; setting it again would never end
   timer_.expires_after(kTick);
-  timer_.async_wait([this](const boost::system::error_code& ec) {
-    tick_waits_ = false;
+  timer_.async_wait([this, waiting = Waiting(tick_waits_)](const boost::system::error_code& ec) mutable {
+    waiting.end();
     if (!ec) tick();
   });
-  tick_waits_ = true;
   date_ = http_date();
   if (on_tick_) on_tick_();
   look_at_connections(now_us());

@@ -25,6 +25,21 @@ using HttpHandler = std::function<void(HttpRequest, Responder)>;
 
 class Connection;
 
+/// True while a handler that holds it is waited for: an exception on the way to a handler drops it uncalled.
+class Waiting {
+ public:
+  explicit Waiting(bool& flag) : flag_(&flag) { flag = true; }
+  Waiting(Waiting&& other) noexcept : flag_(std::exchange(other.flag_, nullptr)) {}
+  Waiting& operator=(Waiting&&) = delete;
+  ~Waiting() { end(); }
+  void end() {
+    if (bool* flag = std::exchange(flag_, nullptr)) *flag = false;
+  }
+
+ private:
+  bool* flag_;
+};
+
 class IoThread {
  public:
   IoThread(const HttpServerConfig& config, HttpCounters& counters, const HttpHandler& handler, MemoryBudget& budget);
@@ -66,6 +81,7 @@ class IoThread {
   void look_at_connections(int64_t now);
   void erase_closed();
 
+  bool tick_waits_ = false;  // for its timer; outlives the loop's handlers
   boost::asio::io_context io_context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   boost::asio::steady_timer timer_;
@@ -73,8 +89,7 @@ class IoThread {
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections_;
   std::atomic<int64_t> connections_count_{0};  // adopted and not yet closed, the ones on their way to us included
   std::atomic<bool> deliver_later_{false};
-  bool iterating_ = false;   // over connections_: what closes is erased afterwards
-  bool tick_waits_ = false;  // for its timer
+  bool iterating_ = false;  // over connections_: what closes is erased afterwards
   bool draining_ = false;
   bool cut_ = false;
   int64_t drain_started_us_ = 0;

@@ -16,14 +16,29 @@ void Exchange::answer(HttpResponse response, std::function<HttpResponse()> make)
     if (connection_ == nullptr) return;
     response_ = std::move(response);
     make_ = std::move(make);
-    if (!connection_->io().on_thread()) {
-      try {
-        boost::asio::post(connection_->io().io_context(), [self = shared_from_this()] { self->deliver(); });
-      } catch (const std::exception&) {
-        connection_->io().deliver_later();  // no memory for the message: the io thread will look for the answer
-      }
-      return;
-    }
+    if (!connection_->io().on_thread()) return hand_over();
+  }
+  deliver();
+}
+
+// With the lock held, on another thread: tells the io thread.
+void Exchange::hand_over() {
+  try {
+    boost::asio::post(connection_->io().io_context(), [self = shared_from_this()] { self->deliver(); });
+  } catch (const std::exception&) {
+    connection_->io().deliver_later();  // no memory for the message: the io thread will look for the answer
+  }
+}
+
+void Exchange::fail() {
+  std::function<void()> forgotten;
+  {
+    std::lock_guard lock(mutex_);
+    if (answered_.exchange(true)) return;
+    forgotten.swap(on_disconnect_);
+    if (connection_ == nullptr) return;
+    response_.status = 500;
+    if (!connection_->io().on_thread()) return hand_over();
   }
   deliver();
 }
@@ -36,16 +51,14 @@ void Exchange::deliver() {
     make.swap(make_);
   }
   const auto connection = connection_->shared_from_this();
-  if (make) {
-    try {
-      response_ = make();
-    } catch (const std::exception& error) {
-      connection->io().count_exception("making an answer", error);
-      response_ = HttpResponse();
-      response_.status = 500;
-    }
+  try {
+    if (make) response_ = make();
+    connection->pay_for(response_);
+  } catch (const std::exception& error) {
+    connection->io().count_exception("making an answer", error);
+    response_ = HttpResponse();
+    response_.status = 500;
   }
-  connection->pay_for(response_);
   ready_ = true;
   make = nullptr;  // before the answer is on its way: what it owned is gone when the client has it
   connection->pump();
@@ -86,10 +99,7 @@ void Exchange::detach(bool client_left) {
 }
 
 Responder::~Responder() {
-  if (!exchange_ || exchange_->answered()) return;
-  HttpResponse response;
-  response.status = 500;
-  exchange_->answer(std::move(response), nullptr);
+  if (exchange_) exchange_->fail();
 }
 
 void Responder::send(HttpResponse response) { exchange_->answer(std::move(response), nullptr); }

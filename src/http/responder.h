@@ -26,6 +26,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
   /// Any thread, once: hands over the answer, or (non-empty `make`) what will make it on the io thread.
   void answer(HttpResponse response, std::function<HttpResponse()> make);
+  /// Any thread: answers 500, if there is no answer yet. Allocates nothing.
+  void fail();
   /// Any thread. See Responder::on_disconnect.
   void on_disconnect(std::function<void()> callback);
   bool disconnected() const { return disconnected_.load(std::memory_order_acquire); }
@@ -37,6 +39,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   // Io thread: cuts the tie to the connection; `client_left` says whether to tell the one who computes the answer.
   void detach(bool client_left);
   void deliver();
+  void hand_over();
 
   std::mutex mutex_;        // guards connection_ against detach(), the functions, and response_ until it is ready
   Connection* connection_;  // null once detached; written on the io thread only

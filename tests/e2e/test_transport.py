@@ -1,11 +1,13 @@
 """Raw sockets against the transport: what no polite client does."""
 
+import gzip
 import http.client
 import json
 import signal
 import socket
 import threading
 import time
+import zlib
 
 import httpx
 import pytest
@@ -115,6 +117,72 @@ def test_expect_continue(fake):
         assert read_response(stream)[0] == 413
 
 
+def test_expect_is_nothing_in_http_1_0(fake):
+    with fake.connect() as sock:
+        head, body = embed_bytes("a", b"Expect: 100-continue\r\n").replace(b"HTTP/1.1", b"HTTP/1.0").split(b"\r\n\r\n")
+        sock.sendall(head + b"\r\n\r\n")
+        wait_until(lambda: fake.metric("quern_http_connections") >= 2, "the head to be read")
+        sock.sendall(body)
+        assert read_response(sock.makefile("rb"))[0] == 200  # and not 100
+
+
+def test_target_forms(fake):
+    with fake.connect() as sock:
+        stream = sock.makefile("rb")
+        sock.sendall(GET.replace(b"/health", b"http://example.com/health"))
+        assert read_response(stream)[2] == b'{"status":"ok"}'
+        sock.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        status, headers, _ = read_response(stream)
+        assert status == 204 and "POST" in headers["allow"]
+        for bad in (b"health", b"*", b"ftp://x/", b"http://"):
+            with fake.connect() as other:
+                other.sendall(GET.replace(b"/health", bad))
+                assert read_response(other.makefile("rb"))[0] == 400
+
+
+def test_empty_lines_before_a_request(fake):
+    with fake.connect() as sock:
+        stream = sock.makefile("rb")
+        for request in (b"\r\n" + embed_bytes("a"), b"\r\n\r\n" + GET, b"\r", b"\n" + GET):
+            sock.sendall(request)
+            if len(request) > 1:
+                assert read_response(stream)[0] == 200
+
+
+def test_compressed_bodies(start_fake):
+    server = start_fake("--body-bytes-max", "100000")
+    url = server.base_url + "/v1/embeddings"
+    text = json.dumps({"input": "hello", "dimensions": 32}).encode()
+    plain = httpx.post(url, content=text).json()
+    raw = zlib.compressobj(wbits=-15)
+    for coding, body in (("gzip", gzip.compress(text)), ("x-gzip", gzip.compress(text)), ("deflate", zlib.compress(text)),
+                         ("deflate", raw.compress(text) + raw.flush()), ("identity", text)):
+        answer = httpx.post(url, content=body, headers={"Content-Encoding": coding})
+        assert answer.status_code == 200 and answer.json() == plain, coding
+    for coding, body, status in (("br", text, 415), ("gzip, gzip", text, 415), ("gzip", text, 400), ("gzip", gzip.compress(text)[:-3], 400),
+                                 ("gzip", gzip.compress(b" " * 100_001), 413)):
+        answer = httpx.post(url, content=body, headers={"Content-Encoding": coding})
+        assert answer.status_code == status, (coding, answer.text)
+        assert status == 413 or "Content-Encoding" in answer.json()["error"]["message"]
+        assert (answer.headers.get("accept-encoding") == "gzip, deflate") == (status == 415)
+    assert httpx.post(url, content=gzip.compress(b" " * 99_000 + text), headers={"Content-Encoding": "gzip"}).status_code == 200
+
+
+@pytest.mark.parametrize("delay_ms,version", [(0, b"1.1"), (0, b"1.0"), (1500, b"1.1")])
+def test_half_closed_client_gets_its_answer(start_fake, delay_ms, version):
+    server = start_fake("--delay-ms", str(delay_ms))
+    with server.connect() as sock:
+        sock.sendall(embed_bytes("a").replace(b"HTTP/1.1", b"HTTP/" + version))
+        sock.shutdown(socket.SHUT_WR)
+        stream = sock.makefile("rb")
+        status, headers, body = read_response(stream)
+        if status == 100:  # asked whether it is still there
+            assert delay_ms
+            status, headers, body = read_response(stream)
+        assert status == 200 and json.loads(body)["data"] and stream.read() == b""
+    assert server.metric("quern_http_disconnects_total") == 0
+
+
 @pytest.mark.parametrize("garbage,status", [
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 50 + b"\r\n\r\n", 400),
     (b"nonsense\r\n\r\n", 400),
@@ -122,11 +190,15 @@ def test_expect_continue(fake):
     (b"GET / HTTP/1.1\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
     (b"GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", 400),
-    (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", 505),
+    (b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\nHost: x\n\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: x\r\nExpect: magic\r\n\r\n", 417),
+    (b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+    (b"POST /v1/embeddings HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
     (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
     (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-    (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 400),
+    (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
     (b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
     (b"GET / HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 100_000 + b"\r\n\r\n", 431),
     (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 431),
@@ -226,9 +298,14 @@ def test_no_file_descriptors_left(start_fake):
     server = start_fake()
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (40, 40))
     socks = [server.connect() for _ in range(60)]
-    time.sleep(0.3)
-    socks[0].sendall(GET)
-    assert read_response(socks[0].makefile("rb"))[0] == 200
+    stream = socks[0].makefile("rb")
+
+    def accept_failed():
+        socks[0].sendall(GET.replace(b"/health", b"/metrics"))
+        status, _, text = read_response(stream)
+        return status == 200 and b"\nquern_http_accept_errors_total 0\n" not in text
+
+    wait_until(accept_failed, "an accept to fail")
     for sock in socks:
         sock.close()
     wait_until(lambda: httpx.get(server.base_url + "/health").status_code == 200, "accepting again")
@@ -295,11 +372,22 @@ def test_sigterm_under_load_loses_nothing(start_fake):
     assert set(answered) == {200}
 
 
+def test_sigterm_answers_all_of_a_pipeline(start_fake):
+    server = start_fake("--delay-ms", "500")
+    with server.connect() as sock:
+        sock.sendall(b"".join(embed_bytes(f"t{i}") for i in range(40)))  # more than are taken at once
+        wait_until(lambda: server.metric("quern_http_requests_in_flight") >= 2, "requests to be in flight")
+        server.process.send_signal(signal.SIGTERM)
+        stream = sock.makefile("rb")
+        assert [read_response(stream)[0] for _ in range(40)] == [200] * 40
+    assert server.process.wait(20) == 0
+
+
 def test_sigterm_waits_for_a_long_request(start_fake):
     server = start_fake("--delay-ms", "1500")
     with server.connect() as sock:
         sock.sendall(embed_bytes("x"))
-        time.sleep(0.2)
+        wait_until(lambda: server.metric("quern_http_requests_in_flight") >= 2, "the request to be in flight")
         server.process.send_signal(signal.SIGTERM)
         status, headers, _ = read_response(sock.makefile("rb"))
         assert status == 200 and headers["connection"] == "close"
