@@ -185,6 +185,7 @@ Result<Bpe> Parser::parse_model(element root) {
       return error(field, "its id " + std::to_string(id) + " or its bytes belong to another token already");
     }
   }
+  bpe.token_bytes_max = bpe.vocab.longest();
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     bpe.byte_ids[byte] = bpe.vocab.find({&c, 1});
@@ -257,7 +258,7 @@ Result<void> Parser::parse_added_tokens(element root, TokenizerTables& tables) c
     if (token["special"].get(special)) return error(field + ".special", "must be true or false");
     if (token["normalized"].get(normalized)) return error(field + ".normalized", "must be true or false");
     const auto id32 = static_cast<int32_t>(id);
-    if (tables.bpe.vocab.find(content) != id32 && !tables.bpe.vocab.add(content, id32)) {
+    if (tables.bpe.vocab.find(content) != id32 && !tables.bpe.vocab.add(content, id32, /*is_word=*/false)) {
       return error(field, "its id " + std::to_string(id) + " or its content belongs to another token already");
     }
     if (special) tables.special_ids.push_back(id32);
