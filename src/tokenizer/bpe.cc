@@ -163,22 +163,28 @@ size_t Vocab::slot_of(std::string_view bytes) const {
 void Vocab::grow() {
   slots_.assign(slots_.size() * 2, kNone);
   for (size_t id = 0; id < spans_.size(); ++id) {
-    if (spans_[id].used) slots_[slot_of(bytes(static_cast<int32_t>(id)))] = static_cast<int32_t>(id);
+    if (spans_[id].used && !spans_[id].hidden)
+      slots_[slot_of(bytes(static_cast<int32_t>(id)))] = static_cast<int32_t>(id);
   }
 }
 
-bool Vocab::add(std::string_view bytes, int32_t id, bool is_word) {
+bool Vocab::add(std::string_view bytes, int32_t id) {
+  if ((listed_ + 1) * 2 > slots_.size()) grow();
+  const size_t slot = slot_of(bytes);
+  if (slots_[slot] != kNone || !add_hidden(bytes, id)) return false;
+  spans_[id].hidden = false;
+  slots_[slot] = id;
+  ++listed_;
+  return true;
+}
+
+bool Vocab::add_hidden(std::string_view bytes, int32_t id) {
   QUERN_CHECK(id >= 0, "token ids are not negative");
   if (has(id)) return false;
-  if ((used_ + 1) * 2 > slots_.size()) grow();
-  const size_t slot = slot_of(bytes);
-  if (slots_[slot] != kNone) return false;
   if (static_cast<size_t>(id) >= spans_.size()) spans_.resize(static_cast<size_t>(id) + 1);
-  spans_[id] = {static_cast<uint32_t>(arena_.size()), static_cast<uint32_t>(bytes.size()), true, is_word};
+  spans_[id] = {static_cast<uint32_t>(arena_.size()), static_cast<uint32_t>(bytes.size()), true, true};
   arena_.append(bytes);
   longest_ = std::max(longest_, bytes.size());
-  slots_[slot] = id;
-  ++used_;
   return true;
 }
 
@@ -199,7 +205,7 @@ void MergeTable::set(int32_t left, int32_t right, uint32_t rank, int32_t id) {
 
 void Bpe::encode_word(std::string_view word, std::vector<int32_t>& ids) const {
   if (ignore_merges) {
-    if (const int32_t id = vocab.find(word); id != Vocab::kNone && vocab.is_word(id)) return ids.push_back(id);
+    if (const int32_t id = vocab.find(word); id != Vocab::kNone) return ids.push_back(id);
   }
   if (word.size() <= kScanSymbolsMax) {
     int32_t symbols[kScanSymbolsMax] = {};

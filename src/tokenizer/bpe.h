@@ -26,15 +26,18 @@ class Vocab {
   static constexpr int32_t kNone = -1;
 
   explicit Vocab(size_t tokens_max_hint);
-  /// False when the bytes or the id are taken. `is_word`: may be a word's token without a merge (Bpe::ignore_merges).
-  bool add(std::string_view bytes, int32_t id, bool is_word = true);
+  /// False when the bytes or the id are taken.
+  bool add(std::string_view bytes, int32_t id);
+  /// A token that find() does not find, and whose bytes another may have. False when the id is taken.
+  bool add_hidden(std::string_view bytes, int32_t id);
   int32_t find(std::string_view bytes) const;
   /// The bytes of a token; an id without a token is told by has().
   std::string_view bytes(int32_t id) const;
   bool has(int32_t id) const;
-  bool is_word(int32_t id) const { return spans_[id].is_word; }
   /// One more than the largest id.
   size_t size() const { return spans_.size(); }
+  /// How many tokens find() finds.
+  size_t count() const { return listed_; }
   /// Bytes of the longest token.
   size_t longest() const { return longest_; }
 
@@ -43,7 +46,7 @@ class Vocab {
     uint32_t begin = 0;
     uint32_t size = 0;
     bool used = false;
-    bool is_word = false;
+    bool hidden = false;
   };
   size_t slot_of(std::string_view bytes) const;
   void grow();
@@ -51,7 +54,7 @@ class Vocab {
   std::string arena_;
   std::vector<Span> spans_;     // by id
   std::vector<int32_t> slots_;  // open addressing, a power of two
-  size_t used_ = 0;
+  size_t listed_ = 0;
   size_t longest_ = 0;
 };
 
