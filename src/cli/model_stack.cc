@@ -74,7 +74,9 @@ Result<ModelFiles> read_model_files(const ModelOptions& options) {
   files.prompts = default_prompts();
   for (const auto& [name, prompt] : config->prompts) files.prompts[name] = prompt;
 
-  auto tokenizer = Tokenizer::load(files.dir + "/tokenizer.json", {config->eos_token_id});
+  TokenizerOptions tokenizer_options{.append_eos = config->eos_token_id.has_value(), .eos_ids = {}};
+  if (config->eos_token_id) tokenizer_options.eos_ids.push_back(*config->eos_token_id);
+  auto tokenizer = Tokenizer::load(files.dir + "/tokenizer.json", tokenizer_options);
   if (!tokenizer) return tokenizer.error();
   files.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
   if (files.tokenizer->vocab_size() > static_cast<size_t>(files.config.vocab_size)) {
@@ -118,7 +120,7 @@ Result<std::vector<int32_t>> encode_text(const ModelFiles& files, const std::str
   EncodeOptions options;
   options.tokens_max = static_cast<size_t>(files.context_tokens_max);
   options.truncation = truncate ? Truncation::kRight : Truncation::kNone;
-  return files.tokenizer->encode(prompt + text, options);
+  return files.tokenizer->encode(prompt, text, options);
 }
 
 Result<Output> embed_text(const ModelFiles& files, Engine& engine, const std::string& prompt, const std::string& text) {

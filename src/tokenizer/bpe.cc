@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
-#include <queue>
+#include <span>
 
 #include "base/check.h"
 
@@ -56,37 +56,99 @@ struct Candidate {
   bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
 };
 
-void encode_by_heap(const MergeTable& merges, std::vector<Symbol>& symbols, std::vector<int32_t>& ids) {
-  std::vector<Candidate> first_candidates;
-  first_candidates.reserve(symbols.size());
-  const auto candidate = [&](int32_t at) {
-    return Candidate{merges.find(symbols[at].id, symbols[symbols[at].next].id).rank, at};
-  };
-  for (int32_t at = 0; symbols[at].next != kNoSymbol; ++at) {
-    if (const Candidate c = candidate(at); c.rank != MergeTable::kNoRank) first_candidates.push_back(c);
-  }
-  std::priority_queue heap(std::greater<Candidate>(), std::move(first_candidates));
-  const auto push = [&](int32_t at) {
-    if (const Candidate c = candidate(at); c.rank != MergeTable::kNoRank) heap.push(c);
-  };
-  while (!heap.empty()) {
-    const Candidate top = heap.top();
-    heap.pop();
-    Symbol& left = symbols[top.at];
-    if (left.id == kDead || left.next == kNoSymbol) continue;
-    const MergeTable::Merge& merge = merges.find(left.id, symbols[left.next].id);
-    if (merge.rank != top.rank) continue;  // one of the two has changed since
-    left.id = merge.id;
-    symbols[left.next].id = kDead;
-    left.next = symbols[left.next].next;
-    if (left.next != kNoSymbol) {
-      symbols[left.next].previous = top.at;
-      push(top.at);
+/// Merges one window at a time; keeps its memory from window to window.
+class WindowEncoder {
+ public:
+  explicit WindowEncoder(const Bpe& bpe) : bpe_(bpe) {}
+
+  /// The encoding of `window`, valid until the next call.
+  const std::vector<int32_t>& encode(std::string_view window) {
+    ids_.clear();
+    if (window.size() <= kScanSymbolsMax) {
+      int32_t symbols[kScanSymbolsMax] = {};
+      for (size_t i = 0; i < window.size(); ++i) symbols[i] = bpe_.byte_ids[static_cast<unsigned char>(window[i])];
+      encode_by_scan(bpe_.merges, symbols, window.size(), ids_);
+    } else {
+      encode_by_heap(window);
     }
-    if (left.previous != kNoSymbol) push(left.previous);
+    return ids_;
   }
-  for (int32_t at = 0; at != kNoSymbol; at = symbols[at].next) ids.push_back(symbols[at].id);
+
+ private:
+  void push_candidate(int32_t at) {
+    const uint32_t rank = bpe_.merges.find(symbols_[at].id, symbols_[symbols_[at].next].id).rank;
+    if (rank != MergeTable::kNoRank) heap_.push_back({rank, at});
+  }
+
+  void encode_by_heap(std::string_view window) {
+    QUERN_CHECK(window.size() < INT32_MAX, "encode() limits the text");
+    const auto count = static_cast<int32_t>(window.size());
+    symbols_.resize(window.size());
+    for (int32_t i = 0; i < count; ++i) {
+      symbols_[i] = {bpe_.byte_ids[static_cast<unsigned char>(window[i])], i - 1, i + 1 < count ? i + 1 : kNoSymbol};
+    }
+    heap_.clear();
+    for (int32_t at = 0; at + 1 < count; ++at) push_candidate(at);
+    const std::greater<Candidate> later;
+    std::make_heap(heap_.begin(), heap_.end(), later);
+    const auto push = [&](int32_t at) {
+      const size_t before = heap_.size();
+      push_candidate(at);
+      if (heap_.size() != before) std::push_heap(heap_.begin(), heap_.end(), later);
+    };
+    while (!heap_.empty()) {
+      const Candidate top = heap_.front();
+      std::pop_heap(heap_.begin(), heap_.end(), later);
+      heap_.pop_back();
+      Symbol& left = symbols_[top.at];
+      if (left.id == kDead || left.next == kNoSymbol) continue;
+      const MergeTable::Merge& merge = bpe_.merges.find(left.id, symbols_[left.next].id);
+      if (merge.rank != top.rank) continue;  // one of the two has changed since
+      left.id = merge.id;
+      symbols_[left.next].id = kDead;
+      left.next = symbols_[left.next].next;
+      if (left.next != kNoSymbol) {
+        symbols_[left.next].previous = top.at;
+        push(top.at);
+      }
+      if (left.previous != kNoSymbol) push(left.previous);
+    }
+    for (int32_t at = 0; at != kNoSymbol; at = symbols_[at].next) ids_.push_back(symbols_[at].id);
+  }
+
+  const Bpe& bpe_;
+  std::vector<Symbol> symbols_;
+  std::vector<Candidate> heap_;
+  std::vector<int32_t> ids_;
+};
+
+/// Where two encodings of overlapping texts have the same token at the same place.
+struct Shared {
+  size_t left = 0;   // tokens of `left` up to and with it; 0: none found
+  size_t right = 0;  // of `right`
+};
+
+/// Both encodings begin at the same byte. `last`: the last token that they share, else the first.
+Shared find_shared(const Vocab& vocab, std::span<const int32_t> left, std::span<const int32_t> right, bool last) {
+  Shared shared;
+  size_t left_at = 0, right_at = 0;  // bytes
+  for (size_t i = 0, j = 0; i < left.size() && j < right.size();) {
+    const size_t left_end = left_at + vocab.bytes(left[i]).size();
+    const size_t right_end = right_at + vocab.bytes(right[j]).size();
+    if (left_at == right_at && left[i] == right[j]) {
+      shared = {i + 1, j + 1};
+      if (!last) return shared;
+    }
+    if (left_end <= right_end) left_at = left_end, ++i;
+    if (right_end <= left_end) right_at = right_end, ++j;
+  }
+  return shared;
 }
+
+// Small windows keep symbols and heap in the first-level cache. And how far two windows overlap at first. Windows that
+// do not join are tried with twice the overlap.
+constexpr size_t kWindowBytes = 256;
+constexpr size_t kOverlapBytes = 64;
 
 }  // namespace
 
@@ -101,21 +163,28 @@ size_t Vocab::slot_of(std::string_view bytes) const {
 void Vocab::grow() {
   slots_.assign(slots_.size() * 2, kNone);
   for (size_t id = 0; id < spans_.size(); ++id) {
-    if (spans_[id].used) slots_[slot_of(bytes(static_cast<int32_t>(id)))] = static_cast<int32_t>(id);
+    if (spans_[id].used && !spans_[id].hidden)
+      slots_[slot_of(bytes(static_cast<int32_t>(id)))] = static_cast<int32_t>(id);
   }
 }
 
 bool Vocab::add(std::string_view bytes, int32_t id) {
+  if ((listed_ + 1) * 2 > slots_.size()) grow();
+  const size_t slot = slot_of(bytes);
+  if (slots_[slot] != kNone || !add_hidden(bytes, id)) return false;
+  spans_[id].hidden = false;
+  slots_[slot] = id;
+  ++listed_;
+  return true;
+}
+
+bool Vocab::add_hidden(std::string_view bytes, int32_t id) {
   QUERN_CHECK(id >= 0, "token ids are not negative");
   if (has(id)) return false;
-  if ((used_ + 1) * 2 > slots_.size()) grow();
-  const size_t slot = slot_of(bytes);
-  if (slots_[slot] != kNone) return false;
   if (static_cast<size_t>(id) >= spans_.size()) spans_.resize(static_cast<size_t>(id) + 1);
-  spans_[id] = {static_cast<uint32_t>(arena_.size()), static_cast<uint32_t>(bytes.size()), true};
+  spans_[id] = {static_cast<uint32_t>(arena_.size()), static_cast<uint32_t>(bytes.size()), true, true};
   arena_.append(bytes);
-  slots_[slot] = id;
-  ++used_;
+  longest_ = std::max(longest_, bytes.size());
   return true;
 }
 
@@ -143,13 +212,46 @@ void Bpe::encode_word(std::string_view word, std::vector<int32_t>& ids) const {
     for (size_t i = 0; i < word.size(); ++i) symbols[i] = byte_ids[static_cast<unsigned char>(word[i])];
     return encode_by_scan(merges, symbols, word.size(), ids);
   }
-  QUERN_CHECK(word.size() < INT32_MAX, "encode() limits the text");
-  std::vector<Symbol> symbols(word.size());
-  for (size_t i = 0; i < word.size(); ++i) {
-    const auto at = static_cast<int32_t>(i);
-    symbols[i] = {byte_ids[static_cast<unsigned char>(word[i])], at - 1, i + 1 < word.size() ? at + 1 : kNoSymbol};
+  WindowEncoder windows(*this);
+  const size_t base = ids.size();
+  size_t overlap = kOverlapBytes;
+  for (size_t end = 0; end < word.size();) {  // ids[base..] is the encoding of word[0..end)
+    size_t from = ids.size(), start = end;
+    while (from > base && end - start < overlap) start -= token_bytes(ids[--from]);
+    const size_t next_end = std::min(word.size(), end + std::max(kWindowBytes, 4 * overlap));
+    const std::vector<int32_t>& window = windows.encode(word.substr(start, next_end - start));
+    const Shared shared = find_shared(vocab, std::span(ids).subspan(from), window, /*last=*/false);
+    if (shared.left == 0 && from > base) {
+      overlap *= 2;
+      continue;
+    }
+    ids.resize(from + shared.left);
+    ids.insert(ids.end(), window.begin() + static_cast<ptrdiff_t>(shared.right), window.end());
+    end = next_end;
   }
-  encode_by_heap(merges, symbols, ids);
+}
+
+size_t Bpe::count_sure(std::string_view word, std::span<const int32_t> ids) const {
+  // However the word goes on, its encoding has a border at one of the last token_bytes_max places of what is known, and
+  // up to there it is the encoding of the word up to there. What all of these begin with is sure.
+  size_t from = ids.size(), start = word.size();
+  const size_t overlap = 2 * token_bytes_max + kOverlapBytes;
+  while (from > 0 && word.size() - start < overlap) start -= token_bytes(ids[--from]);
+  const std::span<const int32_t> tail = ids.subspan(from);
+  size_t sure = tail.size();
+  WindowEncoder windows(*this);
+  for (size_t border = word.size() - token_bytes_max + 1; border < word.size() && sure > 0; ++border) {
+    const std::vector<int32_t>& window = windows.encode(word.substr(start, border - start));
+    sure = std::min(sure, find_shared(vocab, tail, window, /*last=*/true).left);
+  }
+  return sure == 0 ? 0 : from + sure;
+}
+
+void Bpe::encode_beginning(std::string_view begin, std::vector<int32_t>& ids) const {
+  if (begin.size() <= token_bytes_max) return;  // all of it may become one token
+  const size_t base = ids.size();
+  encode_word(begin, ids);
+  ids.resize(base + count_sure(begin, std::span(ids).subspan(base)));
 }
 
 }  // namespace quern

@@ -1,12 +1,19 @@
 // Byte-level BPE: the vocabulary, the merges, and the merging of one word.
 //
-// Owns token bytes, the merge table and their indexes; immutable once built. encode_word() is exact (the merge of
-// lowest rank first, leftmost among equals) in O(n log n) for a word of n bytes. Any thread.
+// Owns token bytes, the merge table and their indexes; immutable once built. encode_word() is exact: the merge of
+// lowest rank first, leftmost among equals, whatever order the ranks have. Any thread.
+//
+// Why a long word can be merged window by window, and why its first tokens can be known before its end. The encoding of
+// a text is the one sequence of tokens in which each token alone, and each two neighbours alone, encode to themselves:
+// the first merge across a border between two tokens would be the next merge of those two alone as well, since merges
+// elsewhere leave them as they are. So (1) between two of its borders an encoding is the encoding of that part; and (2)
+// encodings of overlapping windows that share a token, same place and same id, join there into the encoding of both.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,18 +28,25 @@ class Vocab {
   explicit Vocab(size_t tokens_max_hint);
   /// False when the bytes or the id are taken.
   bool add(std::string_view bytes, int32_t id);
+  /// A token that find() does not find, and whose bytes another may have. False when the id is taken.
+  bool add_hidden(std::string_view bytes, int32_t id);
   int32_t find(std::string_view bytes) const;
   /// The bytes of a token; an id without a token is told by has().
   std::string_view bytes(int32_t id) const;
   bool has(int32_t id) const;
   /// One more than the largest id.
   size_t size() const { return spans_.size(); }
+  /// How many tokens find() finds.
+  size_t count() const { return listed_; }
+  /// Bytes of the longest token.
+  size_t longest() const { return longest_; }
 
  private:
   struct Span {
     uint32_t begin = 0;
     uint32_t size = 0;
     bool used = false;
+    bool hidden = false;
   };
   size_t slot_of(std::string_view bytes) const;
   void grow();
@@ -40,7 +54,8 @@ class Vocab {
   std::string arena_;
   std::vector<Span> spans_;     // by id
   std::vector<int32_t> slots_;  // open addressing, a power of two
-  size_t used_ = 0;
+  size_t listed_ = 0;
+  size_t longest_ = 0;
 };
 
 /// (left id, right id) -> (rank, id of the pair): open addressing, 16 bytes a slot.
@@ -78,9 +93,19 @@ struct Bpe {
   MergeTable merges;
   std::array<int32_t, 256> byte_ids;  // the token of each single byte
   bool ignore_merges = false;         // a word that is a token is that token, whatever the merges say
+  size_t token_bytes_max = 0;         // no merge makes a token of more bytes
 
-  /// Appends the ids of one word. No limit on its size but memory: about 30 bytes for each of its bytes.
+  /// Appends the ids of one word: time n log n in its bytes, memory for one window beside the ids.
   void encode_word(std::string_view word, std::vector<int32_t>& ids) const;
+
+  /// `begin` is the beginning of a word that may go on. Appends the ids with which the word's encoding begins however
+  /// it goes on, as far as they are sure: perhaps none.
+  void encode_beginning(std::string_view begin, std::vector<int32_t>& ids) const;
+
+ private:
+  size_t token_bytes(int32_t id) const { return vocab.bytes(id).size(); }
+  /// How many of ids[base..], the encoding of `word` in windows up to its end, stand when the word goes on.
+  size_t count_sure(std::string_view word, std::span<const int32_t> ids) const;
 };
 
 }  // namespace quern

@@ -3,6 +3,8 @@
 
 #include <pcre2.h>
 
+#include <new>
+
 #include "tokenizer/unicode.h"
 
 namespace quern {
@@ -78,21 +80,23 @@ std::string pcre2_message(int code) {
 constexpr size_t kJitStackBytesMin = 32 << 10;
 constexpr size_t kJitStackBytesMax = 16 << 20;
 
+template <auto kFree>
+struct Freed {
+  template <typename T>
+  void operator()(T* pointer) const {
+    kFree(pointer);
+  }
+};
+
 struct MatchScratch {
-  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
-  pcre2_match_context* context = pcre2_match_context_create(nullptr);
-  pcre2_jit_stack* stack = pcre2_jit_stack_create(kJitStackBytesMin, kJitStackBytesMax, nullptr);
+  std::unique_ptr<pcre2_match_data, Freed<pcre2_match_data_free>> data{pcre2_match_data_create(1, nullptr)};
+  std::unique_ptr<pcre2_match_context, Freed<pcre2_match_context_free>> context{pcre2_match_context_create(nullptr)};
+  std::unique_ptr<pcre2_jit_stack, Freed<pcre2_jit_stack_free>> stack{
+      pcre2_jit_stack_create(kJitStackBytesMin, kJitStackBytesMax, nullptr)};
   MatchScratch() {
-    QUERN_CHECK(data != nullptr && context != nullptr && stack != nullptr, "out of memory");
-    pcre2_jit_stack_assign(context, nullptr, stack);
+    if (!data || !context || !stack) throw std::bad_alloc();
+    pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
   }
-  ~MatchScratch() {
-    pcre2_jit_stack_free(stack);
-    pcre2_match_context_free(context);
-    pcre2_match_data_free(data);
-  }
-  MatchScratch(const MatchScratch&) = delete;
-  MatchScratch& operator=(const MatchScratch&) = delete;
 };
 
 }  // namespace
@@ -150,19 +154,45 @@ size_t Splitter::scan(std::string_view text, size_t at) const {
   return scanner.whitespace(at);
 }
 
+size_t Splitter::sure_words_end(std::string_view text) {
+  // A word is chosen by what stands up to the character after it; of whitespace, up to the first that is none.
+  const Scanner scanner{text};
+  for (size_t at = text.size(), next; at > 0;) {
+    at = previous_code_point(text, at);
+    if (scanner.class_at(at, next) != CharClass::kSpace) return at;
+  }
+  return 0;
+}
+
+size_t Splitter::sure_end(std::string_view text, size_t at) const {
+  if (Scanner{text}.run(at, CharClass::kSpace) != text.size()) return scan(text, at);
+  // Whitespace up to the end: the word ends at a newline, the last there will be, or else before the last whitespace.
+  const size_t newline = text.find_last_of("\r\n");
+  if (newline != text.npos && newline >= at) return newline + 1;
+  return previous_code_point(text, text.size());
+}
+
+bool Splitter::is_border(char32_t before, char32_t after) {
+  const auto class_of = [flags = unicode_flags()](char32_t c) { return static_cast<CharClass>(flags[c] & kClassMask); };
+  const CharClass left = class_of(before), right = class_of(after);
+  if (left == CharClass::kLetter) return right != CharClass::kLetter;
+  return (left == CharClass::kNumber) != (right == CharClass::kNumber);
+}
+
 Result<size_t> Splitter::match(std::string_view text, size_t at) const {
   static thread_local MatchScratch scratch;
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   size_t from = at;
   while (from < text.size()) {
-    const int found =
-        pcre2_match(compiled_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+    const int found = pcre2_match(compiled_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, scratch.data.get(),
+                                  scratch.context.get());
     if (found == PCRE2_ERROR_NOMATCH) return text.size();
+    if (found == PCRE2_ERROR_NOMEMORY) throw std::bad_alloc();
     if (found < 0) {
       return invalid_argument("pre_tokenizer regex gave up at byte " + std::to_string(from) + " of " +
                               std::to_string(text.size()) + ": " + pcre2_message(found));
     }
-    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data);
+    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.data.get());
     if (bounds[0] > at) return static_cast<size_t>(bounds[0]);  // the gap is a word of its own
     if (bounds[1] > at) return static_cast<size_t>(bounds[1]);
     next_code_point(text, from);  // an empty match cuts nothing here

@@ -31,6 +31,15 @@ class Splitter {
   bool scans() const { return digits_max_ != 0; }
   size_t scan(std::string_view text, size_t at) const;
 
+  // What follows is for patterns that scan().
+
+  /// `text` may go on. From which byte on the end of a word is not sure: words that end up to there stay as they are.
+  static size_t sure_words_end(std::string_view text);
+  /// `text` may go on and a word starts at `at`, with its end beyond sure_words_end(). How far it goes at least.
+  size_t sure_end(std::string_view text, size_t at) const;
+  /// True when a word ends between these two neighbours, whatever surrounds them.
+  static bool is_border(char32_t before, char32_t after);
+
  private:
   struct Compiled;
   Splitter() = default;

@@ -7,9 +7,10 @@
 #include <fstream>
 #include <utility>
 
+#include "base/excerpt.h"
+#include "tokenizer/encoder.h"
 #include "tokenizer/tokenizer_json.h"
 #include "tokenizer/unicode.h"
-#include "tokenizer/word_cache.h"
 
 namespace quern {
 namespace {
@@ -17,73 +18,86 @@ namespace {
 // Symbols of a word are linked by 32-bit positions.
 constexpr size_t kTextBytesMax = (size_t{1} << 31) - 2;
 
-/// One call of encode(): the ids so far, and whether there are enough of them.
-class Encoder {
- public:
-  Encoder(const TokenizerTables& tables, size_t ids_enough, size_t text_bytes)
-      : tables_(tables), ids_enough_(ids_enough), cache_(word_cache()) {
-    ids_.reserve(std::min(ids_enough, text_bytes / 3 + 8));
+// How much of a text to be cut is read at first; four times as much each time that this is not enough.
+constexpr size_t kFirstReadTokenBytes = 8;
+constexpr size_t kFirstReadBytes = 4096;
+constexpr size_t kReadGrowth = 4;
+
+size_t first_read_bytes(size_t room, std::string_view text) {
+  return std::min(room, text.size()) * kFirstReadTokenBytes + kFirstReadBytes;
+}
+
+Error too_long(const std::string& tokens, size_t tokens_max) {
+  return invalid_argument("text has " + tokens + " tokens, the limit is " + std::to_string(tokens_max));
+}
+
+Result<void> check_text(const char* what, std::string_view text) {
+  if (text.size() > kTextBytesMax) {
+    return invalid_argument(std::string(what) + " has " + std::to_string(text.size()) + " bytes, the limit is " +
+                            std::to_string(kTextBytesMax));
   }
+  if (simdjson::validate_utf8(text.data(), text.size())) return {};
+  return invalid_argument(std::string(what) + " is not valid UTF-8 at byte " + std::to_string(valid_utf8_prefix(text)));
+}
 
-  Result<void> add_text(std::string_view text) {
-    return around(tables_.raw_added, text, [&](std::string_view gap) {
-      const std::string_view normal = tables_.nfc ? to_nfc(gap, buffer_) : gap;
-      return around(tables_.normalized_added, normal, [&](std::string_view rest) { return add_words(rest); });
-    });
+/// All ids of a text; kInvalidArgument when there are more than `room`, with `reserved` counted to both.
+Result<std::vector<int32_t>> encode_all(const TokenizerTables& tables, std::string_view text, size_t room,
+                                        size_t reserved) {
+  Encoder encoder(tables, Encoder::kNoLimit, room);
+  if (auto ok = encoder.add_text(text, Ending::kClosed); !ok) return ok.error();
+  if (encoder.ids_at_least() <= room) return std::move(encoder.ids());
+  const bool exact = encoder.ids_at_least() == encoder.ids().size();
+  return too_long((exact ? "" : "at least ") + std::to_string(encoder.ids_at_least() + reserved), room + reserved);
+}
+
+/// The first `room` ids, or all when there are fewer. Reads the beginning of the text, as far as they are sure.
+Result<std::vector<int32_t>> encode_first(const TokenizerTables& tables, std::string_view text, size_t room) {
+  if (room == 0) return std::vector<int32_t>();
+  for (size_t bytes = first_read_bytes(room, text); bytes < text.size() && can_stop_early(tables);
+       bytes *= kReadGrowth) {
+    Encoder encoder(tables, room);
+    const size_t end = previous_code_point(text, bytes + 1);
+    if (auto ok = encoder.add_text(text.substr(0, end), Ending::kOpen); !ok) return ok.error();
+    std::vector<int32_t>& ids = encoder.ids();
+    if (ids.size() < room) continue;
+    ids.resize(room);
+    return std::move(ids);
   }
-  std::vector<int32_t> take() { return std::move(ids_); }
+  Encoder encoder(tables, room);
+  if (auto ok = encoder.add_text(text, Ending::kClosed); !ok) return ok.error();
+  encoder.ids().resize(std::min(encoder.ids().size(), room));
+  return std::move(encoder.ids());
+}
 
- private:
-  bool enough() const { return ids_.size() >= ids_enough_; }
-
-  /// Adds the tokens found in `text`, and what stands between them through `add_gap`.
-  template <typename AddGap>
-  Result<void> around(const AddedTokens& tokens, std::string_view text, AddGap add_gap) {
-    for (size_t at = 0; at < text.size() && !enough();) {
-      const AddedTokens::Match match = tokens.find(text, at);
-      if (match.begin > at) {
-        if (auto ok = add_gap(text.substr(at, match.begin - at)); !ok) return ok;
-      }
-      if (match.id >= 0) ids_.push_back(match.id);
-      at = match.end;
-    }
-    return {};
+/// The last `room` ids, or all when there are fewer. Reads from a place near the end that the ids do not reach across.
+Result<std::vector<int32_t>> encode_last(const TokenizerTables& tables, std::string_view text, size_t room) {
+  if (room == 0) return std::vector<int32_t>();
+  size_t begin = 0;
+  for (size_t bytes = first_read_bytes(room, text);; bytes *= kReadGrowth) {
+    const bool part = bytes < text.size() && can_stop_early(tables);
+    begin = part ? last_independent_start(tables, text, text.size() - bytes) : 0;
+    Encoder encoder(tables);
+    if (auto ok = encoder.add_text(text.substr(begin), Ending::kClosed); !ok) return ok.error();
+    std::vector<int32_t>& ids = encoder.ids();
+    if (ids.size() < room && begin > 0) continue;
+    if (ids.size() <= room) return std::move(ids);
+    return std::vector<int32_t>(ids.end() - static_cast<ptrdiff_t>(room), ids.end());
   }
+}
 
-  Result<void> add_words(std::string_view text) {
-    const Splitter& splitter = tables_.splitter;
-    for (size_t at = 0, end; at < text.size() && !enough(); at = end) {
-      if (splitter.scans()) {
-        end = splitter.scan(text, at);
-      } else {
-        auto found = splitter.word_end(text, at);
-        if (!found) return found.error();
-        end = *found;
-      }
-      add_word(text.substr(at, end - at));
-    }
-    return {};
+/// The id that the caller asks to append, where the file appends none.
+Result<int32_t> asked_eos(const TokenizerTables& tables, const std::string& name, std::span<const int32_t> ids) {
+  const std::string asked = name + ": its post_processor appends no end token, and one is asked for; ";
+  if (ids.empty()) return invalid_argument(asked + "config.json's eos_token_id names none");
+  if (ids.size() > 1) {
+    return invalid_argument(asked + "config.json's eos_token_id is a list of " + std::to_string(ids.size()) +
+                            " ids, of which one must be chosen");
   }
-
-  void add_word(std::string_view word) {
-    if (word.size() > WordCache::kWordBytesMax) return tables_.bpe.encode_word(word, ids_);
-    WordCache::Entry& entry = cache_.entry(word);
-    if (WordCache::holds(entry, tables_.serial, word)) {
-      ids_.insert(ids_.end(), entry.id, entry.id + entry.ids);
-      return;
-    }
-    const size_t before = ids_.size();
-    tables_.bpe.encode_word(word, ids_);
-    const size_t count = ids_.size() - before;
-    if (count <= WordCache::kWordIdsMax) WordCache::put(entry, tables_.serial, word, ids_.data() + before, count);
+  if (!tables.bpe.vocab.has(ids[0])) {
+    return invalid_argument(name + ": the end token " + std::to_string(ids[0]) + " is not in this vocabulary");
   }
-
-  const TokenizerTables& tables_;
-  const size_t ids_enough_;
-  WordCache& cache_;
-  std::vector<int32_t> ids_;
-  std::string buffer_;
-};
+  return ids[0];
+}
 
 bool is_special(const TokenizerTables& tables, int32_t id) {
   return std::binary_search(tables.special_ids.begin(), tables.special_ids.end(), id);
@@ -91,60 +105,60 @@ bool is_special(const TokenizerTables& tables, int32_t id) {
 
 }  // namespace
 
-Result<Tokenizer> Tokenizer::load(const std::string& path, const LoadOptions& options) {
+Result<Tokenizer> Tokenizer::load(const std::string& path, const TokenizerOptions& options) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
-  if (size < 0) return Error{ErrorCode::kNotFound, path + ": cannot be opened", path, 0};
+  if (size < 0) return Error{ErrorCode::kNotFound, path + ": cannot be opened", "", 0};
   std::string json(static_cast<size_t>(size), '\0');
   file.seekg(0);
-  if (!file.read(json.data(), size)) return Error{ErrorCode::kNotFound, path + ": cannot be read", path, 0};
+  if (!file.read(json.data(), size)) return Error{ErrorCode::kNotFound, path + ": cannot be read", "", 0};
   return from_json(json, path, options);
 }
 
-Result<Tokenizer> Tokenizer::from_json(std::string_view json, const std::string& name, const LoadOptions& options) {
+Result<Tokenizer> Tokenizer::from_json(std::string_view json, const std::string& name,
+                                       const TokenizerOptions& options) {
   auto parsed = parse_tokenizer_json(json, name);
   if (!parsed) return parsed.error();
   static std::atomic<uint32_t> serials{0};
   auto tables = std::make_shared<TokenizerTables>(std::move(*parsed));
   tables->serial = ++serials;
-  if (!tables->eos_id && options.eos_id) {
-    if (!tables->bpe.vocab.has(*options.eos_id)) {
-      return invalid_argument(name + ": the end-of-sequence id " + std::to_string(*options.eos_id) +
-                              " is not a token of this vocabulary");
-    }
-    tables->eos_id = options.eos_id;
+  const bool from_file = tables->eos_id.has_value();
+  if (!from_file && options.append_eos) {
+    auto id = asked_eos(*tables, name, options.eos_ids);
+    if (!id) return id.error();
+    tables->eos_id = *id;
   }
-  return Tokenizer(std::move(tables));
+  return Tokenizer(std::move(tables), from_file);
+}
+
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view prompt, std::string_view text,
+                                               const EncodeOptions& options) const {
+  if (auto ok = check_text("prompt", prompt); !ok) return ok.error();
+  if (prompt.empty()) return encode(text, options);
+  if (auto ok = check_text("text", text); !ok) return ok.error();
+  std::string joined;
+  joined.reserve(prompt.size() + text.size());
+  joined.append(prompt).append(text);
+  return encode(joined, options);
 }
 
 Result<std::vector<int32_t>> Tokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
-  if (utf8.size() > kTextBytesMax) {
-    return invalid_argument("text has " + std::to_string(utf8.size()) + " bytes, the limit is " +
-                            std::to_string(kTextBytesMax));
-  }
-  if (!simdjson::validate_utf8(utf8.data(), utf8.size())) {
-    return invalid_argument("text is not valid UTF-8 at byte " + std::to_string(valid_utf8_prefix(utf8)));
-  }
-  const bool append_eos = options.add_special_tokens && tables_->eos_id.has_value();
+  const bool append_eos = options.add_special_tokens && appends_eos();
   const size_t reserved = append_eos ? 1 : 0;
   if (options.tokens_max < reserved) {
     return invalid_argument("tokens_max is 0, which leaves no room for the end-of-sequence token");
   }
   const size_t room = options.tokens_max - reserved;
-  // Words do not depend on what follows them, so a text to be cut at its end need not be read to its end.
-  const size_t ids_enough = options.truncation == Truncation::kRight ? room : std::numeric_limits<size_t>::max();
-  Encoder encoder(*tables_, ids_enough, utf8.size());
-  if (auto ok = encoder.add_text(utf8); !ok) return ok.error();
-  std::vector<int32_t> ids = encoder.take();
-  if (ids.size() > room) {
-    if (options.truncation == Truncation::kNone) {
-      return invalid_argument("text has " + std::to_string(ids.size() + reserved) + " tokens, the limit is " +
-                              std::to_string(options.tokens_max));
-    }
-    if (options.truncation == Truncation::kLeft) ids.erase(ids.begin(), ids.end() - static_cast<ptrdiff_t>(room));
-    ids.resize(room);
+  const bool cut = options.truncation != Truncation::kNone;
+  if (const size_t least = min_tokens(utf8.size()); !cut && least > room) {
+    return too_long("at least " + std::to_string(least + reserved), options.tokens_max);
   }
-  if (append_eos) ids.push_back(*tables_->eos_id);
+  if (auto ok = check_text("text", utf8); !ok) return ok.error();
+  auto ids = !cut                                       ? encode_all(*tables_, utf8, room, reserved)
+             : options.truncation == Truncation::kRight ? encode_first(*tables_, utf8, room)
+                                                        : encode_last(*tables_, utf8, room);
+  if (!ids) return ids;
+  if (append_eos) ids->push_back(*tables_->eos_id);
   return ids;
 }
 
@@ -161,11 +175,6 @@ Result<std::string> Tokenizer::decode(std::span<const int32_t> ids, bool skip_sp
   return replace_invalid_utf8(bytes);
 }
 
-std::optional<int32_t> Tokenizer::token_to_id(std::string_view bytes) const {
-  const int32_t id = tables_->bpe.vocab.find(bytes);
-  return id == Vocab::kNone ? std::nullopt : std::optional(id);
-}
-
 std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
   if (!tables_->bpe.vocab.has(id)) return std::nullopt;
   return std::string(tables_->bpe.vocab.bytes(id));
@@ -173,6 +182,19 @@ std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
 
 size_t Tokenizer::vocab_size() const { return tables_->bpe.vocab.size(); }
 
+size_t Tokenizer::min_tokens(size_t bytes) const {
+  const size_t token_bytes_max = tables_->bpe.vocab.longest() * (tables_->nfc ? kNfcShrinkMax : 1);
+  return bytes / token_bytes_max + (bytes % token_bytes_max != 0);
+}
+
 std::optional<int32_t> Tokenizer::eos_id() const { return tables_->eos_id; }
+
+std::string Tokenizer::eos_sentence() const {
+  if (!appends_eos()) return "the tokenizer's post_processor appends no end token, so none is added";
+  const std::string token =
+      "\"" + excerpt(tables_->bpe.vocab.bytes(*eos_id())) + "\" (" + std::to_string(*eos_id()) + ")";
+  if (eos_from_file_) return "the tokenizer's post_processor appends the end token " + token;
+  return "the tokenizer's post_processor appends no end token; " + token + " is appended, as asked";
+}
 
 }  // namespace quern

@@ -1,8 +1,9 @@
 // Tokenizer: text <-> token ids, from a Hugging Face tokenizer.json of the byte-level BPE family (Qwen3 and its kin).
 //
 // Owns the vocabulary, merges and tables (about 25 MB for Qwen3); immutable after load. Promises the very ids that
-// Hugging Face `tokenizers` gives, in time that grows with the text as n log n at worst; whatever it does not implement
-// it refuses at load, naming the file and the field. encode() and decode(): any thread, many at once.
+// Hugging Face `tokenizers` gives, in time that grows with the text as n log n at worst and memory of its size; what it
+// does not implement it refuses at load, naming the file and the field. encode() and decode(): any thread, many at
+// once.
 #pragma once
 
 #include <cstddef>
@@ -21,14 +22,16 @@
 namespace quern {
 
 struct EncodeOptions {
-  bool add_special_tokens = true;                          // append the end-of-sequence token
-  size_t tokens_max = std::numeric_limits<size_t>::max();  // the end-of-sequence token counts
+  bool add_special_tokens = true;                          // append the end token
+  size_t tokens_max = std::numeric_limits<size_t>::max();  // the end token counts
   Truncation truncation = Truncation::kNone;
 };
 
-struct LoadOptions {
-  /// Appended where the file's post_processor appends nothing (config.json's eos_token_id); ignored where it does.
-  std::optional<int32_t> eos_id;
+struct TokenizerOptions {
+  /// Append an end token where the file's post_processor appends none.
+  bool append_eos = false;
+  /// config.json's eos_token_id, a number or a list; append_eos needs exactly one.
+  std::vector<int32_t> eos_ids;
 };
 
 struct TokenizerTables;
@@ -36,29 +39,40 @@ struct TokenizerTables;
 class Tokenizer {
  public:
   /// Loads a tokenizer.json. kNotFound when it cannot be read, kInvalidArgument when it is not one we implement.
-  static Result<Tokenizer> load(const std::string& path, const LoadOptions& options = {});
+  static Result<Tokenizer> load(const std::string& path, const TokenizerOptions& options = {});
   /// The same from memory; `name` stands for the file in messages.
-  static Result<Tokenizer> from_json(std::string_view json, const std::string& name, const LoadOptions& options = {});
+  static Result<Tokenizer> from_json(std::string_view json, const std::string& name,
+                                     const TokenizerOptions& options = {});
 
-  /// The ids of `utf8`; the end-of-sequence token exactly once, last, even where the text is cut. kInvalidArgument:
-  /// invalid UTF-8 (names the byte), too long (names limit and length), no room for the end-of-sequence token.
+  /// The ids of `utf8`, then the end token where appends_eos(), even where the text is cut; a text that ends in that
+  /// token's own spelling has it twice, as in the reference. A cut text has the very ids of the whole one, cut, but
+  /// only as much of it is read as they need. kInvalidArgument: invalid UTF-8 (names the byte), too long (names limit
+  /// and length; a text that is too long by its bytes alone is not tokenized), no room for the end token.
   Result<std::vector<int32_t>> encode(std::string_view utf8, const EncodeOptions& options = {}) const;
+  /// The ids of `prompt` and `text` written one after the other.
+  Result<std::vector<int32_t>> encode(std::string_view prompt, std::string_view text,
+                                      const EncodeOptions& options) const;
+  /// A text of this many bytes has at least so many tokens, the end token not counted.
+  size_t min_tokens(size_t bytes) const;
 
   /// The text of `ids`; bytes that are not UTF-8 become U+FFFD. kInvalidArgument: an id without a token.
   Result<std::string> decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
-  /// The token that stands for these bytes (" the", "<|im_end|>"), if there is one.
-  std::optional<int32_t> token_to_id(std::string_view bytes) const;
   /// The bytes that an id stands for (perhaps part of a character); nothing for an id without a token.
   std::optional<std::string> id_to_token(int32_t id) const;
   /// One more than the largest id, added tokens included.
   size_t vocab_size() const;
-  /// The token that encode() appends, if any.
+  /// The end token that encode() appends, if any: what the file's post_processor says, or TokenizerOptions.
   std::optional<int32_t> eos_id() const;
+  bool appends_eos() const { return eos_id().has_value(); }
+  /// Says which end token is appended and why, or that none is: for the log at start.
+  std::string eos_sentence() const;
 
  private:
-  explicit Tokenizer(std::shared_ptr<const TokenizerTables> tables) : tables_(std::move(tables)) {}
+  Tokenizer(std::shared_ptr<const TokenizerTables> tables, bool eos_from_file)
+      : tables_(std::move(tables)), eos_from_file_(eos_from_file) {}
   std::shared_ptr<const TokenizerTables> tables_;
+  bool eos_from_file_;
 };
 
 }  // namespace quern

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tokenizer/file_errors.h"
+#include "tokenizer/pipeline_json.h"
 #include "tokenizer/unicode.h"
 
 namespace quern {
@@ -12,9 +14,6 @@ namespace {
 
 using simdjson::dom::array;
 using simdjson::dom::element;
-
-// An id above this is a mistake in the file, not a vocabulary.
-constexpr int64_t kTokenIdMax = (1 << 24) - 1;
 
 /// The printable alphabet of byte-level BPE (GPT-2's bytes_to_unicode): printable Latin-1 bytes stand for themselves,
 /// the others for U+0100 and up. Code point -> byte, -1 where none.
@@ -30,8 +29,8 @@ struct ByteAlphabet {
   }
 };
 
-/// The bytes a token stands for. One with a character outside the alphabet (an added token) stands for itself.
-void token_bytes(std::string_view token, std::string& bytes) {
+/// The bytes a token stands for. One with a character outside the alphabet stands for itself, and false is returned.
+bool token_bytes(std::string_view token, std::string& bytes) {
   static const ByteAlphabet alphabet;
   bytes.clear();
   for (size_t at = 0; at < token.size();) {
@@ -39,132 +38,49 @@ void token_bytes(std::string_view token, std::string& bytes) {
     const int byte = code_point < std::size(alphabet.byte_of) ? alphabet.byte_of[code_point] : -1;
     if (byte < 0) {
       bytes = token;
-      return;
+      return false;
     }
     bytes.push_back(static_cast<char>(byte));
   }
+  return true;
 }
 
-/// A JSON value cut to fit a message.
-std::string show(element value) {
-  std::string text = simdjson::to_string(value);
-  if (text.size() > 80) text = text.substr(0, valid_utf8_prefix(std::string_view(text).substr(0, 77))) + "...";
-  return text;
+/// Says what a file is that cannot be JSON, as far as it shows.
+std::string not_json(std::string_view text, simdjson::error_code code) {
+  if (text.starts_with("version https://git-lfs")) {
+    return "is a Git LFS pointer, not the file it stands for; fetch that (git lfs pull)";
+  }
+  if (text.starts_with("\xEF\xBB\xBF"))
+    return "begins with a byte-order mark (BOM), which is not JSON; save it without";
+  if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
+    return "is UTF-16, by its byte-order mark; JSON is UTF-8";
+  return std::string("not JSON: ") + simdjson::error_message(code);
 }
 
 class Parser {
  public:
-  explicit Parser(const std::string& name) : name_(name) {}
+  explicit Parser(const std::string& name) : errors_(name) {}
   Result<TokenizerTables> parse(std::string_view json);
 
  private:
-  /// Nested fields are named by path ("model.merges[3]").
-  Error error(const std::string& field, const std::string& what) const {
-    return invalid_argument(name_ + ": " + field + ": " + what, field);
-  }
-  Error refused(const std::string& field, element value, const std::string& allowed) const {
-    return error(field, show(value) + " is not implemented; allowed: " + allowed);
-  }
-  static bool missing(element value) { return value.is_null(); }
-  static std::string_view type_of(element value) {
-    std::string_view type;
-    if (value["type"].get(type)) return "";
-    return type;
-  }
-  /// A field that must be absent, null or `allowed`.
-  template <typename T>
-  Result<void> require(element object, const std::string& path, const char* field, T allowed, const char* shown) const;
+  Error error(const std::string& field, const std::string& what) const { return errors_.field(field, what); }
 
-  Result<void> parse_normalizer(element root);
-  Result<Splitter> parse_pre_tokenizer(element root);
-  Result<Splitter> parse_split(element split, const std::string& path);
-  Result<void> check_byte_level(element value, const std::string& path) const;
-  Result<void> check_decoder(element root) const;
   Result<Bpe> parse_model(element root);
   Result<void> parse_merges(element model, Bpe& bpe) const;
   Result<void> parse_merge(element merge, const std::string& field, uint32_t rank, Bpe& bpe) const;
   Result<void> parse_added_tokens(element root, TokenizerTables& tables) const;
-  Result<void> parse_post_processor(element root);
-  Result<void> parse_template(element value, const std::string& path);
 
-  const std::string& name_;
-  bool nfc_ = false;
-  std::optional<int32_t> eos_id_;
+  const FileErrors errors_;
 };
-
-template <typename T>
-Result<void> Parser::require(element object, const std::string& path, const char* field, T allowed,
-                             const char* shown) const {
-  element value;
-  if (object[field].get(value) || value.is_null()) return {};
-  T actual;
-  if (value.get(actual) || actual != allowed) return refused(path + "." + field, value, shown);
-  return {};
-}
-
-Result<void> Parser::parse_normalizer(element root) {
-  element value;
-  if (root["normalizer"].get(value) || missing(value)) return {};
-  if (type_of(value) != "NFC") return refused("normalizer", value, "null, {\"type\":\"NFC\"}");
-  nfc_ = true;
-  return {};
-}
-
-Result<void> Parser::check_byte_level(element value, const std::string& path) const {
-  if (type_of(value) != "ByteLevel") return refused(path, value, "ByteLevel");
-  bool flag = true;
-  if (value["add_prefix_space"].get(flag) || flag) return error(path + ".add_prefix_space", "must be false");
-  flag = true;
-  if (value["use_regex"].get(flag) || flag) return error(path + ".use_regex", "must be false");
-  return {};
-}
-
-Result<Splitter> Parser::parse_split(element split, const std::string& path) {
-  if (type_of(split) != "Split") return refused(path, split, "Split");
-  std::string_view text;
-  if (split["behavior"].get(text) || text != "Isolated") return error(path + ".behavior", "must be \"Isolated\"");
-  bool invert = true;
-  if (split["invert"].get(invert) || invert) return error(path + ".invert", "must be false");
-  element pattern;
-  if (split["pattern"].get(pattern)) return error(path + ".pattern", "missing");
-  if (pattern["Regex"].get(text)) return refused(path + ".pattern", pattern, "{\"Regex\":\"...\"}");
-  auto splitter = Splitter::make(std::string(text));
-  if (!splitter) return error(path + ".pattern.Regex", splitter.error().message);
-  return splitter;
-}
-
-Result<Splitter> Parser::parse_pre_tokenizer(element root) {
-  const std::string allowed = "Sequence[Split, ByteLevel]";
-  element value;
-  if (root["pre_tokenizer"].get(value)) return error("pre_tokenizer", "missing; allowed: " + allowed);
-  array steps;
-  if (type_of(value) != "Sequence" || value["pretokenizers"].get(steps) || steps.size() != 2) {
-    return refused("pre_tokenizer", value, allowed);
-  }
-  const std::string path = "pre_tokenizer.pretokenizers";
-  if (auto ok = check_byte_level(steps.at(1).value_unsafe(), path + "[1]"); !ok) return ok.error();
-  return parse_split(steps.at(0).value_unsafe(), path + "[0]");
-}
-
-Result<void> Parser::check_decoder(element root) const {
-  element value;
-  if (root["decoder"].get(value) || missing(value)) return {};
-  if (type_of(value) != "ByteLevel") return refused("decoder", value, "null, ByteLevel");
-  return {};
-}
 
 Result<Bpe> Parser::parse_model(element root) {
   element model;
   if (root["model"].get(model)) return error("model", "missing");
   if (type_of(model) != "BPE") return error("model.type", "must be \"BPE\"");
-  element null_only;
-  if (!model["unk_token"].get(null_only) && !missing(null_only)) return refused("model.unk_token", null_only, "null");
-  if (auto ok = require(model, "model", "dropout", 0.0, "null, 0.0"); !ok) return ok.error();
+  // unk_token, fuse_unk and byte_fallback speak of characters without a token; all 256 bytes must have one here.
+  if (auto ok = errors_.require(model, "model", "dropout", 0.0, "null, 0.0"); !ok) return ok.error();
   for (const char* field : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    if (auto ok = require(model, "model", field, std::string_view(""), "null, \"\""); !ok) return ok.error();
-  }
-  for (const char* field : {"fuse_unk", "byte_fallback"}) {
-    if (auto ok = require(model, "model", field, false, "false"); !ok) return ok.error();
+    if (auto ok = errors_.require(model, "model", field, std::string_view(""), "null, \"\""); !ok) return ok.error();
   }
 
   simdjson::dom::object vocab;
@@ -175,7 +91,7 @@ Result<Bpe> Parser::parse_model(element root) {
   Bpe bpe{Vocab(vocab.size()), MergeTable(static_cast<size_t>(std::distance(merges.begin(), merges.end()))), {}};
   std::string bytes;
   for (const auto& [token, value] : vocab) {
-    const std::string field = "model.vocab[\"" + std::string(token) + "\"]";
+    const std::string field = "model.vocab[\"" + excerpt(token) + "\"]";
     int64_t id = -1;
     if (value.get(id) || id < 0 || id > kTokenIdMax) {
       return error(field, "must be an id from 0 to " + std::to_string(kTokenIdMax));
@@ -185,6 +101,7 @@ Result<Bpe> Parser::parse_model(element root) {
       return error(field, "its id " + std::to_string(id) + " or its bytes belong to another token already");
     }
   }
+  bpe.token_bytes_max = bpe.vocab.longest();
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     bpe.byte_ids[byte] = bpe.vocab.find({&c, 1});
@@ -227,7 +144,7 @@ Result<void> Parser::parse_merge(element merge, const std::string& field, uint32
   const int32_t right_id = bpe.vocab.find(right_bytes);
   const int32_t id = bpe.vocab.find(bytes + right_bytes);
   if (left_id == Vocab::kNone || right_id == Vocab::kNone || id == Vocab::kNone) {
-    return error(field, show(merge) + ": both parts and what they make must be in model.vocab");
+    return error(field, excerpt(simdjson::to_string(merge)) + ": both parts and what they make must be in model.vocab");
   }
   bpe.merges.set(left_id, right_id, rank, id);
   return {};
@@ -236,10 +153,12 @@ Result<void> Parser::parse_merge(element merge, const std::string& field, uint32
 Result<void> Parser::parse_added_tokens(element root, TokenizerTables& tables) const {
   array tokens;
   element present;
-  if (root["added_tokens"].get(present) || missing(present)) return {};
+  if (root["added_tokens"].get(present) || present.is_null()) return {};
   if (present.get(tokens)) return error("added_tokens", "must be an array");
+  Vocab& vocab = tables.bpe.vocab;
+  auto next_id = static_cast<int32_t>(vocab.count());
   size_t index = 0;
-  std::string buffer;
+  std::string buffer, bytes;
   for (element token : tokens) {
     const std::string field = "added_tokens[" + std::to_string(index++) + "]";
     std::string_view content;
@@ -250,19 +169,31 @@ Result<void> Parser::parse_added_tokens(element root, TokenizerTables& tables) c
       return error(field + ".id", "must be an id from 0 to " + std::to_string(kTokenIdMax));
     }
     for (const char* flag : {"single_word", "lstrip", "rstrip"}) {
-      if (auto ok = require(token, field, flag, false, "false"); !ok) return ok;
+      if (auto ok = errors_.require(token, field, flag, false, "false"); !ok) return ok;
     }
     bool special = false;
     bool normalized = false;
     if (token["special"].get(special)) return error(field + ".special", "must be true or false");
     if (token["normalized"].get(normalized)) return error(field + ".normalized", "must be true or false");
     const auto id32 = static_cast<int32_t>(id);
-    if (tables.bpe.vocab.find(content) != id32 && !tables.bpe.vocab.add(content, id32)) {
-      return error(field, "its id " + std::to_string(id) + " or its content belongs to another token already");
+    // The reference looks the content up in model.vocab, in the file's alphabet, or else counts on: it does not read
+    // the id. Another one there would mean other ids than the reference's.
+    const bool spelled = token_bytes(content, bytes);
+    int32_t expected = vocab.find(bytes);
+    if (!spelled && expected != id32) expected = Vocab::kNone;
+    const bool is_new = expected == Vocab::kNone;
+    if (is_new) expected = next_id;
+    if (expected != id32) {
+      return error(field + ".id", "is " + std::to_string(id) + ", but by model.vocab and the tokens before, it is " +
+                                      std::to_string(expected));
     }
+    if (is_new && !vocab.add_hidden(content, id32)) {
+      return error(field + ".id", std::to_string(id) + " belongs to another token already");
+    }
+    next_id = std::max(next_id, id32 + 1);
     if (special) tables.special_ids.push_back(id32);
     if (normalized) {
-      tables.normalized_added.add(nfc_ ? to_nfc(content, buffer) : content, id32);
+      tables.normalized_added.add(tables.nfc ? to_nfc(content, buffer) : content, id32);
     } else {
       tables.raw_added.add(content, id32);
     }
@@ -271,64 +202,23 @@ Result<void> Parser::parse_added_tokens(element root, TokenizerTables& tables) c
   return {};
 }
 
-Result<void> Parser::parse_template(element value, const std::string& path) {
-  const std::string allowed = "the sequence A, then at most one special token";
-  array items;
-  if (value["single"].get(items)) return error(path + ".single", "missing");
-  element sequence;
-  if (items.size() < 1 || items.size() > 2 || items.at(0)["Sequence"].get(sequence)) {
-    return refused(path + ".single", element(value["single"]), allowed);
-  }
-  if (items.size() == 1) return {};
-  std::string_view token;
-  if (items.at(1)["SpecialToken"]["id"].get(token)) return refused(path + ".single", element(value["single"]), allowed);
-  simdjson::dom::object special_tokens;
-  array ids;
-  int64_t id = -1;
-  if (value["special_tokens"].get(special_tokens) || special_tokens[token]["ids"].get(ids) || ids.size() != 1 ||
-      ids.at(0).get(id) || id < 0 || id > kTokenIdMax) {
-    return error(path + ".special_tokens", "must give \"" + std::string(token) + "\" exactly one id");
-  }
-  eos_id_ = static_cast<int32_t>(id);
-  return {};
-}
-
-Result<void> Parser::parse_post_processor(element root) {
-  const std::string allowed = "null, ByteLevel, TemplateProcessing, Sequence[ByteLevel, TemplateProcessing]";
-  element value;
-  if (root["post_processor"].get(value) || missing(value)) return {};
-  // ByteLevel only moves offsets here, and ids have none.
-  if (type_of(value) == "ByteLevel") return {};
-  if (type_of(value) == "TemplateProcessing") return parse_template(value, "post_processor");
-  array steps;
-  if (type_of(value) != "Sequence" || value["processors"].get(steps) || steps.size() != 2 ||
-      type_of(steps.at(0).value_unsafe()) != "ByteLevel" ||
-      type_of(steps.at(1).value_unsafe()) != "TemplateProcessing") {
-    return refused("post_processor", value, allowed);
-  }
-  return parse_template(steps.at(1).value_unsafe(), "post_processor.processors[1]");
-}
-
 Result<TokenizerTables> Parser::parse(std::string_view json) {
   simdjson::dom::parser parser;
   element root;
-  if (const auto code = parser.parse(json.data(), json.size()).get(root)) {
-    return invalid_argument(name_ + ": not JSON: " + simdjson::error_message(code));
-  }
-  if (!root.is_object()) return invalid_argument(name_ + ": must be a JSON object");
-  // "truncation" and "padding" are left alone: how a request is cut is the caller's EncodeOptions, and nothing is
-  // padded.
-  if (auto ok = parse_normalizer(root); !ok) return ok.error();
-  auto splitter = parse_pre_tokenizer(root);
-  if (!splitter) return splitter.error();
-  if (auto ok = check_decoder(root); !ok) return ok.error();
+  // Some versions of simdjson skip a byte-order mark; the reference does not.
+  const bool marked = json.starts_with("\xEF\xBB\xBF");
+  const auto code = parser.parse(json.data(), json.size()).get(root);
+  if (code || marked) return errors_.file(not_json(json, code));
+  if (!root.is_object()) return errors_.file("must be a JSON object");
+  // "truncation" and "padding" are left alone: how a text is cut is the caller's EncodeOptions, and nothing is padded.
+  auto pipeline = parse_pipeline(root, errors_);
+  if (!pipeline) return pipeline.error();
   auto bpe = parse_model(root);
   if (!bpe) return bpe.error();
-  if (auto ok = parse_post_processor(root); !ok) return ok.error();
-  TokenizerTables tables{std::move(*bpe), std::move(*splitter), nfc_, {}, {}, {}, eos_id_};
+  TokenizerTables tables{std::move(*bpe), std::move(pipeline->splitter), pipeline->nfc, {}, {}, {}, pipeline->eos_id};
   if (auto ok = parse_added_tokens(root, tables); !ok) return ok.error();
-  if (eos_id_ && !tables.bpe.vocab.has(*eos_id_)) {
-    return error("post_processor", "appends id " + std::to_string(*eos_id_) + ", which no token has");
+  if (tables.eos_id && !tables.bpe.vocab.has(*tables.eos_id)) {
+    return error("post_processor", "appends id " + std::to_string(*tables.eos_id) + ", which no token has");
   }
   return tables;
 }

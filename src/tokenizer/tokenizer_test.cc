@@ -100,7 +100,6 @@ TEST(Tokenizer, MergesByRankAndAppendsEosOnce) {
   EXPECT_THAT(tokenizer.encode("e\u0301").value(), ElementsAre(0xC3, 0xA9, 260));
   EXPECT_THAT(tokenizer.encode("ab", {.add_special_tokens = false}).value(), ElementsAre(256));
   EXPECT_EQ(tokenizer.vocab_size(), 262u);
-  EXPECT_EQ(tokenizer.token_to_id("abc"), 257);
   EXPECT_EQ(tokenizer.id_to_token(261), "<x>");
   EXPECT_EQ(tokenizer.id_to_token(262), std::nullopt);
   EXPECT_EQ(tokenizer.eos_id(), 260);
@@ -207,14 +206,28 @@ TEST(TokenizerJson, IgnoreMergesTakesWholeTokens) {
   EXPECT_THAT(Tokenizer::from_json(json, "x").value().encode("abc").value(), ElementsAre(257, 260));
 }
 
-TEST(TokenizerJson, EosFromTheConfigWhereTheFileHasNone) {
+TEST(TokenizerJson, TheEndTokenIsThePostProcessorsUnlessAskedFor) {
   std::string json = tiny_tokenizer_json();
   const size_t begin = json.find(R"("post_processor":)");
   json.replace(begin, json.find(R"("decoder")") - begin, R"("post_processor":null,)");
-  EXPECT_THAT(Tokenizer::from_json(json, "x").value().encode("a").value(), ElementsAre('a'));
-  EXPECT_THAT(Tokenizer::from_json(json, "x", {.eos_id = 260}).value().encode("a").value(), ElementsAre('a', 260));
-  EXPECT_THAT(Tokenizer::from_json(json, "x", {.eos_id = 999}).error().message, HasSubstr("999"));
-  EXPECT_THAT(Tokenizer::from_json(tiny_tokenizer_json(), "x", {.eos_id = 3}).value().encode("a").value(),
+  const Tokenizer none = Tokenizer::from_json(json, "x", {.append_eos = false, .eos_ids = {260}}).value();
+  EXPECT_THAT(none.encode("a").value(), ElementsAre('a'));
+  EXPECT_FALSE(none.appends_eos());
+  EXPECT_THAT(none.eos_sentence(), HasSubstr("none is added"));
+  EXPECT_THAT(tiny().eos_sentence(), HasSubstr("appends the end token \"<eos>\" (260)"));
+  const auto error_of = [&](std::vector<int32_t> ids) {
+    return Tokenizer::from_json(json, "x", {.append_eos = true, .eos_ids = std::move(ids)}).error().message;
+  };
+  EXPECT_THAT(error_of({260, 261}), HasSubstr("a list of 2 ids"));
+  EXPECT_THAT(error_of({}), HasSubstr("names none"));
+  EXPECT_THAT(Tokenizer::from_json(json, "x", {.append_eos = true, .eos_ids = {260}}).value().encode("a").value(),
+              ElementsAre('a', 260));
+  EXPECT_THAT(Tokenizer::from_json(json, "x", {.append_eos = true, .eos_ids = {999}}).error().message,
+              HasSubstr("999"));
+  EXPECT_THAT(Tokenizer::from_json(tiny_tokenizer_json(), "x", {.append_eos = true, .eos_ids = {3}})
+                  .value()
+                  .encode("a")
+                  .value(),
               ElementsAre('a', 260));
 }
 
@@ -228,11 +241,10 @@ TEST(TokenizerJson, RefusesByFileAndField) {
       {R"("use_regex":false)", R"("use_regex":true)", "pretokenizers[1].use_regex"},
       {R"("type":"BPE")", R"("type":"Unigram")", "model.type"},
       {R"("dropout":null)", R"("dropout":0.5)", "model.dropout"},
-      {R"("unk_token":null)", R"("unk_token":"a")", "model.unk_token"},
-      {R"("byte_fallback":false)", R"("byte_fallback":true)", "model.byte_fallback"},
       {R"("lstrip":false)", R"("lstrip":true)", "added_tokens[0].lstrip"},
       {R"("single_word":false)", R"("single_word":true)", "added_tokens[0].single_word"},
-      {R"("id":261)", R"("id":5)", "added_tokens[1]"},
+      {R"("id":261)", R"("id":5)", "added_tokens[1].id"},
+      {R"("id":261)", R"("id":262)", "added_tokens[1].id"},
       {R"("aa aa")", R"("aa  aa")", "model.merges[3]"},
       {R"("aa aa")", R"("aa zz")", "model.merges[3]"},
       {R"("aaaa":259)", R"("aaaa":258)", "model.vocab[\"aaaa\"]"},
@@ -245,8 +257,13 @@ TEST(TokenizerJson, RefusesByFileAndField) {
     const std::string message = load_error(replaced(tiny_tokenizer_json(), c.from, c.to));
     EXPECT_THAT(message, HasSubstr("tiny.json: ")) << c.to;
     EXPECT_THAT(message, HasSubstr(c.field)) << c.to;
+    EXPECT_EQ(message.find(c.field), message.rfind(c.field)) << "named twice: " << message;
   }
   EXPECT_THAT(load_error("{"), HasSubstr("not JSON"));
+  EXPECT_THAT(load_error("version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n"),
+              HasSubstr("Git LFS pointer"));
+  EXPECT_THAT(load_error("\xEF\xBB\xBF" + tiny_tokenizer_json()), HasSubstr("byte-order mark"));
+  EXPECT_THAT(load_error("\xFF\xFE{"), HasSubstr("byte-order mark"));
   EXPECT_THAT(load_error("[]"), HasSubstr("must be a JSON object"));
   EXPECT_EQ(Tokenizer::load("/does/not/exist").error().code, ErrorCode::kNotFound);
 }

@@ -228,6 +228,16 @@ std::string replace_invalid_utf8(std::string_view text) {
   return out;
 }
 
+size_t nfc_stable_prefix(std::string_view text) {
+  const uint8_t* flags = unicode_flags();
+  for (size_t at = text.size(); at > 0;) {
+    at = previous_code_point(text, at);
+    size_t next = at;
+    if (!(flags[next_code_point(text, next)] & kNfcMoves)) return at;
+  }
+  return 0;
+}
+
 std::string_view to_nfc(std::string_view text, std::string& buffer) {
   const Tables& t = tables();
   if (is_nfc(t.flags.data(), text)) return text;

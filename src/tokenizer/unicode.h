@@ -19,6 +19,17 @@ constexpr uint8_t kClassMask = 3;
 constexpr uint8_t kHasCombiningClass = 4;  // canonical combining class is not 0
 constexpr uint8_t kMayChangeInNfc = 8;     // decomposes in NFC, or may compose with what stands before it
 constexpr uint8_t kDecomposes = 16;
+/// A character without any of these neither changes in NFC nor lets what stands before it see what stands after it.
+constexpr uint8_t kNfcMoves = kHasCombiningClass | kMayChangeInNfc | kDecomposes;
+/// NFC makes text less than this many times shorter: U+1FBE U+0308 U+0301, 7 bytes, become U+0390, 2 bytes.
+constexpr size_t kNfcShrinkMax = 4;
+
+/// Where the code point begins that the byte before `at` belongs to. `text` is valid UTF-8, at > 0.
+inline size_t previous_code_point(std::string_view text, size_t at) {
+  do --at;
+  while ((static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
+  return at;
+}
 
 /// Decodes the code point at `text[at]` and moves `at` past it. `text` must be valid UTF-8 and `at` inside it.
 inline char32_t next_code_point(std::string_view text, size_t& at) {
@@ -47,6 +58,9 @@ size_t valid_utf8_prefix(std::string_view text);
 
 /// `text` with each maximal ill-formed part replaced by U+FFFD (Unicode 15, section 3.9, table 3-8).
 std::string replace_invalid_utf8(std::string_view text);
+
+/// Up to where NFC of `text` is known whatever follows: NFC(text) begins with NFC of that part. 0 when nothing is sure.
+size_t nfc_stable_prefix(std::string_view text);
 
 /// NFC (UAX #15). Returns `text` itself when it is in NFC already, else a view of `buffer`. `text` must be valid UTF-8.
 /// Time O(n log n) in the worst case, a single run of unordered combining marks.
