@@ -15,7 +15,7 @@ TABLE = {
     "tensor": ["base"],
     "ops": ["tensor"],
     "ops/cpu": ["ops"],
-    "model": ["ops"],
+    "model": ["ops", "tokenizer", "core"],
     "tokenizer": ["base"],
     "kv": ["base"],
     "sched": ["kv", "core"],

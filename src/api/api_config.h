@@ -23,14 +23,15 @@ struct ApiKey {
 };
 
 struct ApiConfig {
-  std::vector<std::string> model_names;  // served names; the first is the default; never empty
-  std::string model_revision;            // for /info, may be empty
-  int64_t created_s = 0;                 // unix time told by /v1/models
-  int32_t width = 0;                     // D: of a full Output
-  int32_t context_tokens_max = 0;        // EOS included
-  int32_t vocab_tokens = 0;              // token ids are in [0, vocab_tokens)
-  int32_t eos_token_id = 151643;
-  std::map<std::string, std::string> prompts;  // prompt_name -> text put before the input
+  std::vector<std::string> model_names;          // served names; the first is the default; never empty
+  std::string model_revision;                    // for /info, may be empty
+  int64_t created_s = 0;                         // unix time told by /v1/models
+  int32_t width = 0;                             // D: of a full Output
+  int32_t context_tokens_max = 0;                // EOS included
+  int32_t vocab_tokens = 0;                      // token ids are in [0, vocab_tokens)
+  std::optional<int32_t> eos_token_id = 151643;  // ends each input; none where the model has none
+  std::map<std::string, std::string> prompts;    // prompt_name -> text put before the input
+  std::string default_prompt;                    // in front of texts of requests that name no prompt
 
   int32_t inputs_max = 2048;
   int32_t json_depth_max = 32;

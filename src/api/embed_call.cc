@@ -108,7 +108,8 @@ Result<std::vector<int32_t>> EmbedCall::encode_input(size_t index) {
     }
     ids = std::move(*encoded);
   }
-  if (ids.empty() || ids.back() != context_.config.eos_token_id) ids.push_back(context_.config.eos_token_id);
+  const std::optional<int32_t> eos = context_.config.eos_token_id;
+  if (eos && (ids.empty() || ids.back() != *eos)) ids.push_back(*eos);
   if (static_cast<int64_t>(ids.size()) > request_.tokens_max) {
     if (request_.truncate == Truncate::kNone) {
       const std::string name = input_name(request_, index);

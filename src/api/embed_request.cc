@@ -279,7 +279,10 @@ class EmbedRequestParser {
     if (prompt_name_ && instruction_) {
       return invalid_argument("'prompt_name' and 'instruction' exclude each other.", "instruction");
     }
-    if (!prompt_name_ && !instruction_) return std::move(request_);
+    if (!prompt_name_ && !instruction_) {
+      request_.prompt = config_.default_prompt;
+      return std::move(request_);
+    }
     if (std::holds_alternative<std::vector<int32_t>>(request_.inputs.front())) {
       return invalid_argument("Token ids take no prompt: put its tokens before them, or send text.",
                               prompt_name_ ? "prompt_name" : "instruction");

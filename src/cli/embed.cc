@@ -8,9 +8,9 @@
 #include "cli/commands.h"
 #include "cli/embed_input.h"
 #include "cli/embed_output.h"
-#include "cli/known_answers.h"
 #include "cli/model_stack.h"
 #include "cli/progress_bar.h"
+#include "model/known_answers.h"
 
 namespace quern {
 namespace {
@@ -27,13 +27,13 @@ struct Pending {
   std::future<Result<Output>> vector;
 };
 
-Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFiles& files) {
+Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFolder& files) {
   if (!options.instruction.empty()) {
     if (!options.prompt_name.empty())
       return invalid_argument("give --prompt-name or --instruction, not both", "--instruction");
     return "Instruct: " + options.instruction + "\nQuery:";
   }
-  if (options.prompt_name.empty()) return std::string();
+  if (options.prompt_name.empty()) return files.default_prompt;
   const auto prompt = files.prompts.find(options.prompt_name);
   if (prompt != files.prompts.end()) return prompt->second;
   std::string known;
@@ -131,7 +131,7 @@ class EmbedRun {
 };
 
 Result<void> embed_file(const EmbedOptions& options) {
-  auto files = read_model_files(options.model);
+  auto files = read_model_folder(options.model);
   if (!files) return files.error();
   auto prompt = choose_prompt(options, *files);
   if (!prompt) return prompt.error();

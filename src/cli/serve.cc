@@ -11,10 +11,10 @@
 #include "cli/api_keys.h"
 #include "cli/commands.h"
 #include "cli/engine_metrics.h"
-#include "cli/known_answers.h"
 #include "cli/model_stack.h"
 #include "engine/engine.h"
 #include "http/http_server.h"
+#include "model/known_answers.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
 
@@ -50,14 +50,15 @@ class EngineSlot {
   std::atomic<bool> draining_{false};
 };
 
-ApiConfig api_config(const ServeOptions& options, const ModelFiles& model, std::vector<ApiKey> keys) {
+ApiConfig api_config(const ServeOptions& options, const ModelFolder& model, std::vector<ApiKey> keys) {
   ApiConfig config;
   config.model_names = {options.served_model_name.empty() ? model.name : options.served_model_name};
   config.created_s = static_cast<int64_t>(std::time(nullptr));
   config.width = model.width();
   config.context_tokens_max = model.context_tokens_max;
   config.vocab_tokens = model.vocab_rows();
-  config.eos_token_id = model.tokenizer->eos_id().value();  // read_model_files() made sure of it
+  config.eos_token_id = model.tokenizer->eos_id();
+  config.default_prompt = model.default_prompt;
   config.prompts = model.prompts;
   config.inputs_max = options.inputs_max;
   config.timeout_ms_default = options.request_timeout_ms;
@@ -132,8 +133,9 @@ int serve_command(const ServeOptions& options) {
   if (auto checked = check_limits(options); !checked) return fail(checked.error());
   auto keys = read_api_keys(options.api_keys, options.api_key_file);
   if (!keys) return fail(keys.error());
-  auto model = read_model_files(options.model);
+  auto model = read_model_folder(options.model);
   if (!model) return fail(model.error());
+  for (const std::string& notice : model->notices) log_warn("model folder", {{"quern.notice", notice}});
 
   Metrics metrics;
   EngineSlot slot;
