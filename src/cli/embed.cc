@@ -48,7 +48,7 @@ std::string settings_line(const EmbedOptions& options, const ModelStack& stack, 
   line << "model=" << stack.files().dir << " dtype=" << stack.dtype_name() << " input=" << options.input
        << " prompt-name=" << options.prompt_name << " instruction=" << options.instruction
        << " dimensions=" << dimensions << " context-length=" << stack.files().context_tokens_max
-       << " truncate=" << options.truncate;
+       << " truncate=" << options.truncate << " append-eos=" << options.model.append_eos;
   return line.str();
 }
 
