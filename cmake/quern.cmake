@@ -1,11 +1,6 @@
 # Helpers for the top-level CMakeLists.txt: one library, one test binary, benchmarks and fuzzers per folder of src/.
 
-# The version string baked into --version, /info and the build_info metric.
-execute_process(COMMAND git -C ${CMAKE_SOURCE_DIR} rev-parse --short=12 HEAD OUTPUT_VARIABLE QUERN_COMMIT
-                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-if(NOT QUERN_COMMIT)
-  set(QUERN_COMMIT unknown)
-endif()
+include(${CMAKE_CURRENT_LIST_DIR}/commit.cmake)
 
 function(quern_target_options target)
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
@@ -29,7 +24,8 @@ endfunction()
 #   src/folder/*.cc          -> library quern_<name> (an INTERFACE library when there is no source yet)
 #   src/folder/*_test.cc     -> executable quern_<name>_test, registered with ctest
 #   src/folder/*_bench.cc    -> one executable each, named as the file
-#   src/folder/*_fuzz.cc     -> one libFuzzer executable each, named as the file (QUERN_FUZZ)
+#   src/folder/*_fuzz.cc     -> one libFuzzer executable each, named as the file (QUERN_FUZZ), and one test each that feeds
+#                               it the seeds in tests/fuzz/corpus/NAME and changed copies of them (QUERN_TESTS)
 function(quern_library folder)
   cmake_parse_arguments(ARG "" "NAME" "DEPS" ${ARGN})
   if(NOT ARG_NAME)
@@ -66,6 +62,12 @@ function(quern_library folder)
       add_executable(${stem} ${file})
       target_link_libraries(${stem} PRIVATE ${library} benchmark::benchmark)
       quern_target_options(${stem})
+    elseif(QUERN_TESTS AND stem MATCHES "_fuzz$")
+      add_executable(${stem}_test ${file} ${CMAKE_SOURCE_DIR}/tests/fuzz/replay_test.cc ${CMAKE_SOURCE_DIR}/tests/fuzz/mutate.cc)
+      target_link_libraries(${stem}_test PRIVATE ${library} GTest::gtest GTest::gtest_main)
+      target_compile_definitions(${stem}_test PRIVATE QUERN_CORPUS="${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${stem}")
+      quern_target_options(${stem}_test)
+      gtest_discover_tests(${stem}_test TEST_PREFIX ${stem}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300)
     elseif(QUERN_FUZZ AND stem MATCHES "_fuzz$")
       add_executable(${stem} ${file})
       target_link_libraries(${stem} PRIVATE ${library})

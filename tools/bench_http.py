@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from quern_server import Server
+from quern_server import Server, run_tool
 
 TEXT = "How do I sort a list in Python?"
 SCRIPT = """wrk.method = "POST"
@@ -64,13 +64,14 @@ def main():
         for _ in range(options.rounds):
             server = Server(command)
             tokens = check(server)
+            commit = server.get("/info")["commit"]
             wrk(server.url, options.connections, 2, folder)  # warm
             rate, slowest = wrk(server.url, options.connections, options.seconds, folder)
             http.append(rate)
             server.stop()
             if not options.null:
                 own.append(engine_rate(options.build / "quern", model, options.connections, options.seconds))
-    print(f"HTTP, {options.connections} connections: {statistics.median(http):,.1f} requests/s of {tokens} tokens "
+    print(f"commit {commit}; HTTP, {options.connections} connections: {statistics.median(http):,.1f} requests/s of {tokens} tokens "
           f"(p99 {slowest}; rounds: {', '.join(f'{r:,.1f}' for r in http)})")
     if own:
         ratio = statistics.median(h / o for h, o in zip(http, own))
@@ -79,4 +80,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -7,10 +7,9 @@ import argparse
 import base64
 import os
 import struct
-import sys
 import time
 
-from quern_server import Server
+from quern_server import Server, run_tool
 
 QUERIES = ["How do I sort a list in Python?", "What is the capital of China?", "今天天气怎么样？"]
 DOCUMENTS = [
@@ -69,4 +68,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

@@ -19,6 +19,7 @@ PRESETS = {
     "group8": (64, 2, 8, 1, 16, 96, 256, 256),      # eight query heads for one K/V head
     "group1": (64, 2, 4, 4, 32, 96, 256, 256),      # no grouping
     "wide-q": (64, 2, 8, 4, 32, 160, 256, 256),     # H d = 4 D
+    "long": (64, 2, 2, 1, 32, 96, 256, 32768),      # every position of the real models, at a price a test can pay
     "0.6b": (1024, 28, 16, 8, 128, 3072, 151669, 32768),
 }
 TEXT = ["The quick brown fox jumps over the lazy dog.", "Der Wein reift in der kühlen Stille des Kellers.",

@@ -99,13 +99,13 @@ void ApiMetrics::count(const RequestRecord& record, int status, int64_t now) {
 void ApiMetrics::watch(const HttpCounters& c) {
   watch_gauge("quern_http_connections", "Open client connections.", c.connections_open);
   watch_gauge("quern_http_requests_in_flight", "Requests received and not yet answered.", c.requests_in_flight);
-  watch_gauge("quern_http_buffered_bytes", "Request bodies and answers in memory.", c.buffered_bytes);
   watch_counter("quern_http_connections_total", "Connections accepted.", c.connections_accepted);
   watch_counter("quern_http_connections_refused_total", "Connections above connections_max.", c.connections_refused);
   watch_counter("quern_http_accept_errors_total", "Failed accepts, such as no file descriptor left.", c.accept_errors);
   watch_counter("quern_http_requests_refused_total", "Requests malformed, too large or too slow.", c.requests_refused);
   watch_counter("quern_http_timeouts_total", "Header, body and write timeouts.", c.timeouts);
   watch_counter("quern_http_disconnects_total", "Clients that left with a request in flight.", c.disconnects);
+  watch_counter("quern_http_exceptions_total", "Exceptions that cost a request or a connection.", c.exceptions);
   watch_counter("quern_http_received_bytes_total", "Bytes read from clients.", c.bytes_received);
   watch_counter("quern_http_sent_bytes_total", "Bytes written to clients.", c.bytes_sent);
 }

@@ -22,6 +22,7 @@
 
 #include "api/api_server.h"
 #include "base/clock.h"
+#include "base/version.h"
 #include "http/http_server.h"
 #include "observe/log.h"
 
@@ -202,6 +203,7 @@ int serve(Options options) {
   signal(SIGPIPE, SIG_IGN);
   log_start({.level = options.log_level, .service_version = "bench", .queue_lines_max = 8192});
   Metrics metrics;
+  MemoryBudget budget(int64_t{1} << 30);
   FakeEngine engine(options.api.width, options.delay_ms * 1000);
   EngineApi engine_api;
   engine_api.submit = [&](std::vector<Job> jobs) { return engine.submit(std::move(jobs)); };
@@ -211,7 +213,7 @@ int serve(Options options) {
   options.http.error_response = [&api](int status, std::string_view message) {
     return api.transport_error(status, message);
   };
-  HttpServer http(options.http, [&api](HttpRequest request, Responder responder) {
+  HttpServer http(options.http, budget, [&api](HttpRequest request, Responder responder) {
     api.handle(std::move(request), std::move(responder));
   });
   if (const auto started = http.start(); !started) {
@@ -234,6 +236,8 @@ int serve(Options options) {
 int main(int argc, char** argv) {
   quern::Options options;
   options.api.model_names = {"quern-bench", "text-embedding-3-small"};
+  options.api.version = quern::kVersion;
+  options.api.commit = quern::kCommit;
   options.api.width = 1024;
   options.api.context_tokens_max = 32768;
   options.api.vocab_tokens = quern::kByteVocab;

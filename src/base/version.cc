@@ -1,5 +1,7 @@
 #include "base/version.h"
 
+#include "build_commit.h"  // written by each build, cmake/commit.cmake
+
 namespace quern {
 
 const char* const kVersion = QUERN_VERSION;

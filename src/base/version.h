@@ -4,6 +4,6 @@
 namespace quern {
 
 extern const char* const kVersion;  // as in CHANGELOG.md
-extern const char* const kCommit;   // git commit at configure time, or "unknown"
+extern const char* const kCommit;   // the commit that was built, "-dirty" behind it where files differed; or "unknown"
 
 }  // namespace quern

@@ -169,9 +169,9 @@ Result<void> run_case(ModelStack& stack, const Case& one, double seconds, int th
   const double attention_s = attention_flops(steps, config) / flops_per_second;
   const double model_s = median(model_seconds);
   const double tokens = static_cast<double>(one.tokens) * one.inputs;
-  std::printf("| %dx%d | %.1f | %.1f | %.1f | %.1f | %.0f%% | %.0f%% | %zu |\n", one.tokens, one.inputs, model_s * 1e3,
-              tokens / model_s, tokens / products_s, flops_per_second * 1e-9, 100 * products_s / model_s,
-              100 * (products_s + attention_s) / model_s, model_seconds.size());
+  std::printf("| %dx%d | %.1f | %.1f | %.1f | %.1f | %.0f%% | %.0f%% | %zu | %s |\n", one.tokens, one.inputs,
+              model_s * 1e3, tokens / model_s, tokens / products_s, flops_per_second * 1e-9, 100 * products_s / model_s,
+              100 * (products_s + attention_s) / model_s, model_seconds.size(), kCommit);
   std::fflush(stdout);
   return {};
 }
@@ -182,8 +182,8 @@ Result<void> bench_engine(ModelStack& stack, const BenchOptions& options) {
   Engine engine(stack.scheduler_config(), [&stack](const Batch& batch) { return stack.runner().run(batch); });
   const auto rate = closed_loop_inputs_per_second(engine, *ids, options.in_flight, options.seconds);
   if (!rate) return rate.error();
-  std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s\n", options.in_flight, ids->size(),
-              *rate, *rate * static_cast<double>(ids->size()));
+  std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s, commit %s\n", options.in_flight,
+              ids->size(), *rate, *rate * static_cast<double>(ids->size()), kCommit);
   return {};
 }
 
@@ -206,8 +206,8 @@ Result<void> bench(const BenchOptions& options) {
       static_cast<double>(memory.weights) / read_rate * 1e3);
   std::printf(
       "| tokens x inputs | ms | tokens/s | ceiling tokens/s | ceiling GFLOP/s | share of products | share with "
-      "attention | rounds |\n");
-  std::printf("|---|---|---|---|---|---|---|---|\n");
+      "attention | rounds | commit |\n");
+  std::printf("|---|---|---|---|---|---|---|---|---|\n");
   for (const Case& one : *cases) {
     if (auto done = run_case(**stack, one, options.seconds, threads); !done) return done;
   }

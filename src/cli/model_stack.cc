@@ -66,9 +66,12 @@ Result<std::unique_ptr<ModelStack>> load_model(ModelFolder files, const ModelOpt
   runner_options.dtype = parse_dtype(options.dtype);
   runner_options.batch_tokens_max = scheduler.batch_tokens_max;
   runner_options.batch_spans_max = scheduler.batch_spans_max;
+  runner_options.positions_max = files.context_tokens_max;
   runner_options.kv_blocks = scheduler.total_blocks();
   runner_options.block_tokens = scheduler.block_tokens;
-  auto runner = LocalRunner::create(files.weights_dir, runner_options, make_cpu_ops(thread_count(options)));
+  auto ops = make_cpu_ops(thread_count(options));
+  if (!ops) return ops.error();
+  auto runner = LocalRunner::create(files.weights_dir, runner_options, std::move(*ops));
   if (!runner) return runner.error();
   return std::make_unique<ModelStack>(std::move(files), std::move(*runner), scheduler);
 }

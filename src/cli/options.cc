@@ -45,7 +45,7 @@ void add_model_options(CLI::App& app, ModelOptions& model) {
   add_folder_options(app, model);
   add(app, "--dtype", model.dtype, "Compute type: auto (bf16 where the processor has it, else f32), f32, bf16")
       ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}));
-  add(app, "--threads", model.threads, "Compute threads, pinned to cores; 0: one per core")->check(CLI::Range(0, 1024));
+  add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
   add(app, "--context-length,--max-model-len", model.context_tokens_max,
       "Longest input in tokens; 0: the model's own limit")
       ->check(CLI::Range(0, 1 << 20));

@@ -77,7 +77,6 @@ HttpServerConfig http_config(const ServeOptions& options, ApiServer& api) {
   config.connections_max = options.connections_max;
   config.header_bytes_max = options.header_bytes_max;
   config.body_bytes_max = options.body_bytes_max;
-  config.buffered_bytes_max = options.buffered_bytes_max;
   config.header_timeout_ms = options.read_timeout_s * kMsPerSecond;
   config.body_timeout_ms = options.read_timeout_s * kMsPerSecond;
   config.idle_timeout_ms = options.idle_timeout_s * kMsPerSecond;
@@ -141,9 +140,14 @@ int serve_command(const ServeOptions& options) {
   EngineSlot slot;
   const Tokenizer& tokenizer = *model->tokenizer;
   const auto encode = [&tokenizer](std::string_view text) { return tokenizer.encode(text, EncodeOptions{}); };
+  MemoryBudget budget(options.buffered_bytes_max);
+  metrics.on_scrape(
+      [&budget, &gauge = metrics.gauge("quern_http_buffered_bytes", "Request bodies and answers in memory.")] {
+        gauge.Set(static_cast<double>(budget.used_bytes()));
+      });
   std::unique_ptr<Engine> engine;  // outlives the API's calls: destroyed after `api` and `server`
   ApiServer api(api_config(options, *model, std::move(*keys)), encode, slot.api(), metrics);
-  HttpServer server(http_config(options, api), [&api](HttpRequest request, Responder responder) {
+  HttpServer server(http_config(options, api), budget, [&api](HttpRequest request, Responder responder) {
     api.handle(std::move(request), std::move(responder));
   });
   api.watch(server.counters());

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "http/listen.h"
 
 namespace quern {
 
@@ -14,43 +15,37 @@ using tcp = asio::ip::tcp;
 
 namespace {
 
-// Out of file descriptors or memory: accepting again at once would spin.
-constexpr auto kAcceptRetry = std::chrono::milliseconds(50);
 // Above connections_max this many more are told 503; beyond them sockets are closed without a word.
 constexpr int64_t kRefusedConnectionsMax = 256;
 
 }  // namespace
 
-HttpServer::HttpServer(HttpServerConfig config, HttpHandler handler)
-    : config_(std::move(config)), handler_(std::move(handler)) {}
+HttpServer::HttpServer(HttpServerConfig config, MemoryBudget& budget, HttpHandler handler)
+    : config_(std::move(config)), handler_(std::move(handler)), budget_(budget) {}
 
 HttpServer::~HttpServer() { stop(); }
 
 Result<void> HttpServer::start() {
   QUERN_CHECK(!started_, "HttpServer::start() called twice");
-  boost::system::error_code ec;
-  const std::string where = config_.host + ":" + std::to_string(config_.port);
   for (int i = 0; i < std::max(1, config_.http_threads); ++i) {
-    threads_.push_back(std::make_unique<IoThread>(config_, counters_, handler_));
+    threads_.push_back(std::make_unique<IoThread>(config_, counters_, handler_, budget_));
   }
-  asio::io_context& io = threads_[0]->io_context();
-  tcp::resolver resolver(io);
-  const auto found = resolver.resolve(config_.host, std::to_string(config_.port), tcp::resolver::passive, ec);
-  if (ec || found.empty())
-    return invalid_argument("cannot resolve host " + config_.host + ": " + ec.message(), "--host");
-  const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor_ = std::make_unique<tcp::acceptor>(io);
-  accept_timer_ = std::make_unique<asio::steady_timer>(io);
-  acceptor_->open(endpoint.protocol(), ec);
-  if (!ec) acceptor_->set_option(asio::socket_base::reuse_address(true), ec);
-  if (!ec) acceptor_->bind(endpoint, ec);
-  if (!ec) acceptor_->listen(config_.listen_backlog, ec);
-  if (!ec) acceptor_->non_blocking(true, ec);
-  if (ec) return invalid_argument("cannot listen on " + where + ": " + ec.message(), "--port");
-  port_ = acceptor_->local_endpoint().port();
+  if (auto opened = open_listeners(); !opened) return opened;
   started_ = true;
-  asio::post(io, [this] { accept(); });
-  for (auto& thread : threads_) thread->start();
+  // What does not wait for a connection does so after the next tick: a failed accept (no file descriptor left, no
+  // memory) tried again at once would spin.
+  threads_[0]->start([this] { accept_all(); });
+  for (size_t i = 1; i < threads_.size(); ++i) threads_[i]->start();
+  return {};
+}
+
+Result<void> HttpServer::open_listeners() {
+  const auto endpoints = resolve_host(config_.host, config_.port);
+  if (!endpoints) return endpoints.error();
+  auto acceptors = listen_on(threads_[0]->io_context(), *endpoints, config_.listen_backlog);
+  if (!acceptors) return acceptors.error();
+  for (tcp::acceptor& acceptor : *acceptors) listeners_.push_back({std::move(acceptor)});
+  port_ = listeners_[0].acceptor.local_endpoint().port();
   return {};
 }
 
@@ -60,31 +55,32 @@ int64_t HttpServer::connections_count() const {
   return count;
 }
 
-void HttpServer::accept() {
-  if (!acceptor_->is_open()) return;
-  const size_t index = next_thread_++ % threads_.size();
-  acceptor_->async_accept(threads_[index]->io_context(),
-                          [this, index](const boost::system::error_code& ec, tcp::socket socket) {
-                            on_accept(ec, std::move(socket), index);
-                          });
+void HttpServer::accept_all() {
+  for (Listener& listener : listeners_) {
+    if (!listener.waits) accept(listener);
+  }
 }
 
-void HttpServer::on_accept(const boost::system::error_code& ec, tcp::socket socket, size_t thread_index) {
+void HttpServer::accept(Listener& listener) {
+  if (!listener.acceptor.is_open()) return;
+  const size_t index = next_thread_++ % threads_.size();
+  listener.acceptor.async_accept(threads_[index]->io_context(),
+                                 [this, &listener, index](const boost::system::error_code& ec, tcp::socket socket) {
+                                   listener.waits = false;
+                                   on_accept(listener, ec, std::move(socket), index);
+                                 });
+  listener.waits = true;
+}
+
+void HttpServer::on_accept(Listener& listener, const boost::system::error_code& ec, tcp::socket socket,
+                           size_t thread_index) {
   if (ec == asio::error::operation_aborted) return;
   if (!ec) {
     hand_over(std::move(socket), thread_index);
-    return accept();
+    return accept(listener);
   }
   counters_.accept_errors.fetch_add(1, std::memory_order_relaxed);
-  if (ec == asio::error::connection_aborted) return accept();
-  accept_later();
-}
-
-void HttpServer::accept_later() {
-  accept_timer_->expires_after(kAcceptRetry);
-  accept_timer_->async_wait([this](const boost::system::error_code& ec) {
-    if (!ec) accept();
-  });
+  if (ec == asio::error::connection_aborted) accept(listener);
 }
 
 void HttpServer::hand_over(tcp::socket socket, size_t thread_index) {
@@ -97,17 +93,18 @@ void HttpServer::hand_over(tcp::socket socket, size_t thread_index) {
 }
 
 // On threads_[0]: takes what the kernel has already accepted for us, then closes, so that no connected client is reset.
-void HttpServer::close_listener() {
+void HttpServer::close_listeners() {
   boost::system::error_code ec;
-  acceptor_->cancel(ec);
-  while (true) {
-    const size_t index = next_thread_++ % threads_.size();
-    tcp::socket socket = acceptor_->accept(threads_[index]->io_context(), ec);
-    if (ec) break;
-    hand_over(std::move(socket), index);
+  for (Listener& listener : listeners_) {
+    listener.acceptor.cancel(ec);
+    while (true) {
+      const size_t index = next_thread_++ % threads_.size();
+      tcp::socket socket = listener.acceptor.accept(threads_[index]->io_context(), ec);
+      if (ec) break;
+      hand_over(std::move(socket), index);
+    }
+    listener.acceptor.close(ec);
   }
-  accept_timer_->cancel();
-  acceptor_->close(ec);
 }
 
 void HttpServer::stop() {
@@ -116,7 +113,12 @@ void HttpServer::stop() {
   stopped_ = true;
   std::promise<void> closed;
   asio::post(threads_[0]->io_context(), [this, &closed] {
-    close_listener();
+    // Kept from throwing past the promise: stop() waits for it.
+    try {
+      close_listeners();
+    } catch (const std::exception& error) {
+      threads_[0]->count_exception("closing the listeners", error);
+    }
     closed.set_value();
   });
   closed.get_future().wait();
@@ -125,8 +127,7 @@ void HttpServer::stop() {
   while (connections_count() > 0 && now_us() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   for (auto& thread : threads_) thread->cut();
   for (auto& thread : threads_) thread->join();
-  acceptor_.reset();
-  accept_timer_.reset();
+  listeners_.clear();
 }
 
 }  // namespace quern

@@ -1,12 +1,11 @@
 // HttpServer: listens, accepts, and spreads connections over its io threads.
 //
 // Promises: every request whose last byte was read gets an answer, through stop() too; no client can make the server
-// spend memory or threads without bound. start() once; port(), counters() and stop() from any thread but the io
-// threads.
+// spend memory or threads without bound: what is large is leased from `budget`, which outlives the server, the requests
+// and the answers. start() once; port(), counters() and stop() from any thread but the io threads.
 #pragma once
 
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -19,12 +18,12 @@ namespace quern {
 
 class HttpServer {
  public:
-  HttpServer(HttpServerConfig config, HttpHandler handler);
+  HttpServer(HttpServerConfig config, MemoryBudget& budget, HttpHandler handler);
   ~HttpServer();
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  /// Binds, listens and starts the threads. Errors: host or port not usable.
+  /// Binds every address of the host, listens and starts the threads. Errors: host or port not usable.
   Result<void> start();
   /// The port in use; 0 before start().
   uint16_t port() const { return port_; }
@@ -35,19 +34,26 @@ class HttpServer {
   void stop();
 
  private:
-  void accept();
-  void on_accept(const boost::system::error_code& ec, boost::asio::ip::tcp::socket socket, size_t thread_index);
-  void accept_later();
+  /// One address that we listen on; lives on threads_[0].
+  struct Listener {
+    boost::asio::ip::tcp::acceptor acceptor;
+    bool waits = false;  // for a connection; else the next tick makes it wait
+  };
+  Result<void> open_listeners();
+  void accept_all();
+  void accept(Listener& listener);
+  void on_accept(Listener& listener, const boost::system::error_code& ec, boost::asio::ip::tcp::socket socket,
+                 size_t thread_index);
   void hand_over(boost::asio::ip::tcp::socket socket, size_t thread_index);
-  void close_listener();
+  void close_listeners();
   int64_t connections_count() const;
 
   HttpServerConfig config_;
   HttpHandler handler_;
+  MemoryBudget& budget_;
   HttpCounters counters_;
   std::vector<std::unique_ptr<IoThread>> threads_;
-  std::unique_ptr<boost::asio::ip::tcp::acceptor> acceptor_;  // runs on threads_[0]
-  std::unique_ptr<boost::asio::steady_timer> accept_timer_;
+  std::vector<Listener> listeners_;
   size_t next_thread_ = 0;
   uint16_t port_ = 0;
   std::mutex stop_mutex_;

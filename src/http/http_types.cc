@@ -1,5 +1,7 @@
 #include "http/http_types.h"
 
+#include <algorithm>
+
 namespace quern {
 
 namespace {
@@ -14,6 +16,11 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
     if (lower(a[i]) != lower(b[i])) return false;
   }
   return true;
+}
+
+std::string_view trim_whitespace(std::string_view text) {
+  const size_t begin = std::min(text.find_first_not_of(" \t"), text.size());
+  return text.substr(begin, text.find_last_not_of(" \t") + 1 - begin);
 }
 
 HttpRequest::Piece HttpRequest::append(std::string_view text) {
@@ -78,6 +85,10 @@ std::string_view reason_phrase(int status) {
       return "Request Timeout";
     case 413:
       return "Content Too Large";
+    case 415:
+      return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
     case 429:
       return "Too Many Requests";
     case 431:

@@ -1,7 +1,7 @@
 // HttpRequest and HttpResponse: what crosses between the transport and the code that answers.
 //
-// Plain values that own their bytes. A request may be moved to any thread; views handed out by it live as long as it
-// does.
+// Plain values that own their bytes, and hold their share of the memory budget as long as they live: they can be moved,
+// not copied. A request may be moved to any thread; views handed out by it live as long as it does.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/memory_budget.h"
+
 namespace quern {
 
 /// One parsed request. The head is kept as one string with offsets into it, so that a request costs few allocations.
@@ -17,15 +19,19 @@ class HttpRequest {
  public:
   /// "GET", "POST", ... as sent (methods are case-sensitive).
   std::string_view method() const { return view(method_); }
-  /// The request target as sent: path and query.
+  /// Path and query, or "*"; scheme and host of an absolute target have been cut off.
   std::string_view target() const { return view(target_); }
   /// The target up to '?', not decoded.
   std::string_view path() const { return target().substr(0, target().find('?')); }
   /// The value of the first header of that name (compared without case), empty when there is none.
   std::string_view header(std::string_view name) const;
   bool has_header(std::string_view name) const;
+  /// Bytes of the head, as this object holds it.
+  size_t head_bytes() const { return head_.capacity() + headers_.capacity() * sizeof(headers_[0]); }
 
-  std::string body;
+  std::string body;  // decoded: a Content-Encoding has been undone
+  /// Pays for head and body; who keeps parts of them, or makes more of them, keeps it or lets it grow.
+  MemoryBudget::Lease lease;
   std::string client_address;    // "127.0.0.1:50312"
   int64_t received_us = 0;       // monotonic: when its first byte was parsed
   int64_t body_received_us = 0;  // monotonic: when its last byte was parsed
@@ -56,6 +62,8 @@ struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
   std::string body;
+  /// Pays for a large body until it is written. Left empty, the transport takes one.
+  MemoryBudget::Lease lease;
   /// Serialised extra header lines; append through add_header().
   std::string header_lines;
   /// Close the connection after this answer.
@@ -70,5 +78,8 @@ std::string_view reason_phrase(int status);
 
 /// True when both are equal but for ASCII case.
 bool equal_ignoring_case(std::string_view a, std::string_view b);
+
+/// Without spaces and tabs at both ends.
+std::string_view trim_whitespace(std::string_view text);
 
 }  // namespace quern

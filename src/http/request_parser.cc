@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 
+#include "base/excerpt.h"
+#include "http/request_target.h"
+
 namespace quern {
 
 namespace http = boost::beast::http;
@@ -11,8 +14,7 @@ namespace {
 
 // simdjson reads past the end of a document; a body with room there needs no copy.
 constexpr size_t kBodySlackBytes = 64;
-// A declared length reserves at most this much before the bytes have come.
-constexpr uint64_t kBodyReserveBytesMax = 1 << 20;
+constexpr size_t kBodyFirstBytes = 16 * 1024;
 
 // "0\r\n\r\n": every unfinished chunked body ends in at least that many unread bytes, and Beast 1.74 asserts that it is
 // called with no fewer once it has seen the 0.
@@ -20,78 +22,249 @@ constexpr size_t kLastChunkBytes = 5;
 
 std::string_view std_view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
-}  // namespace
-
-RequestParser::RequestParser(int64_t header_bytes_max, int64_t body_bytes_max) {
-  header_limit(static_cast<uint32_t>(header_bytes_max));
-  body_limit(static_cast<uint64_t>(body_bytes_max));
-  eager(true);
+void append_member(std::string& list, std::string_view value) {
+  if (!list.empty()) list.push_back(',');
+  list.append(value);
 }
 
-size_t RequestParser::feed(std::string_view bytes, boost::beast::error_code& ec) {
-  if (bytes.empty() || (is_header_done() && chunked() && bytes.size() < kLastChunkBytes)) {
-    ec = http::make_error_code(http::error::need_more);
-    return 0;
-  }
-  return put(boost::asio::buffer(bytes.data(), bytes.size()), ec);
+// Whether the request line that `bytes` begin with names a version of HTTP, and not one of ours. Anything else that
+// stands there instead of a version is a malformed line.
+bool names_other_version(std::string_view bytes) {
+  const std::string_view line = bytes.substr(0, bytes.find_first_of("\r\n"));
+  const std::string_view version = line.substr(line.rfind(' ') + 1);
+  const auto is_digit = [&](size_t i) { return version[i] >= '0' && version[i] <= '9'; };
+  return version.size() == 8 && version.starts_with("HTTP/") && is_digit(5) && version[6] == '.' && is_digit(7) &&
+         version != "HTTP/1.0" && version != "HTTP/1.1";
 }
 
-bool RequestParser::take_expect_continue() { return std::exchange(expect_continue_, false); }
-
-void RequestParser::on_request_impl(verb, string_view method_text, string_view target, int version, error_code& ec) {
-  if (version != 10 && version != 11) {
-    ec = http::make_error_code(http::error::bad_version);
-    return;
-  }
-  request_.version = version;
-  request_.set_request_line(std_view(method_text), std_view(target));
-}
-
-void RequestParser::on_field_impl(field name, string_view name_text, string_view value, error_code& ec) {
-  // Anything but a single "chunked" would leave us and a proxy with two ideas of where the body ends.
-  if (name == field::transfer_encoding && !equal_ignoring_case(std_view(value), "chunked")) {
-    ec = http::make_error_code(http::error::bad_transfer_encoding);
-    return;
-  }
-  if (name == field::host) ++hosts_;
-  if (name == field::expect && equal_ignoring_case(std_view(value), "100-continue")) expect_continue_ = true;
-  request_.add_header(std_view(name_text), std_view(value));
-}
-
-void RequestParser::on_header_impl(error_code& ec) {
-  // RFC 9112 3.2: an HTTP/1.1 request has exactly one Host.
-  if (request_.version == 11 && hosts_ != 1) ec = http::make_error_code(http::error::bad_field);
-}
-
-void RequestParser::on_body_init_impl(boost::optional<uint64_t> const& content_length, error_code&) {
-  if (content_length && *content_length > 0) {
-    request_.body.reserve(static_cast<size_t>(std::min(*content_length, kBodyReserveBytesMax)) + kBodySlackBytes);
-  }
-}
-
-size_t RequestParser::on_body_impl(string_view body, error_code&) {
-  request_.body.append(body.data(), body.size());
-  return body.size();
-}
-
-size_t RequestParser::on_chunk_body_impl(uint64_t, string_view body, error_code&) {
-  request_.body.append(body.data(), body.size());
-  return body.size();
-}
-
-Refusal describe_parse_error(const boost::beast::error_code& ec, const HttpServerConfig& config) {
+Refusal describe(const boost::beast::error_code& ec, const HttpServerConfig& config, std::string_view bytes) {
   if (ec == http::error::header_limit) {
     return {431, "The request head is larger than " + std::to_string(config.header_bytes_max) + " bytes."};
   }
   if (ec == http::error::body_limit) {
     return {413, "The request body is larger than " + std::to_string(config.body_bytes_max) + " bytes."};
   }
-  if (ec == http::error::bad_version) return {505, "Only HTTP/1.0 and HTTP/1.1 are served here."};
-  if (ec == http::error::bad_field) return {400, "Malformed HTTP request: bad header field, or not exactly one Host."};
-  if (ec == http::error::bad_transfer_encoding) {
-    return {400, "Malformed HTTP request: Transfer-Encoding must be \"chunked\", without Content-Length."};
+  if (ec == http::error::bad_version) {
+    if (names_other_version(bytes)) return {505, "Only HTTP/1.0 and HTTP/1.1 are served here."};
+    return {400, "Malformed HTTP request: the first line must be METHOD TARGET HTTP/1.1, with single spaces."};
+  }
+  if (ec == http::error::bad_transfer_encoding || ec == http::error::bad_content_length) {
+    return {400,
+            "Malformed HTTP request: one Content-Length, or one Transfer-Encoding with \"chunked\", but not both."};
   }
   return {400, "Malformed HTTP request: " + ec.message() + "."};
+}
+
+}  // namespace
+
+int64_t request_bytes_max(const MemoryBudget& budget) { return budget.bytes_max() - budget.bytes_max() / 16; }
+
+bool hold_for_request(MemoryBudget& budget, MemoryBudget::Lease& lease, int64_t bytes) {
+  const int64_t more = bytes - lease.bytes();
+  if (more > 0 && more > request_bytes_max(budget) - budget.used_bytes()) return false;
+  return lease.resize(bytes);
+}
+
+Refusal budget_refusal(const MemoryBudget& budget, int64_t bytes_needed) {
+  const int64_t bytes_max = request_bytes_max(budget);
+  if (bytes_needed > bytes_max) {
+    return {413, "The request needs " + std::to_string(bytes_needed) + " bytes of memory; all requests together get " +
+                     std::to_string(bytes_max) + "."};
+  }
+  return {503, "Requests and answers in memory have reached the server's limit of " +
+                   std::to_string(budget.bytes_max()) + " bytes. Try again later."};
+}
+
+RequestParser::RequestParser(const HttpServerConfig& config, MemoryBudget& budget) : config_(config), budget_(budget) {
+  request_.lease = MemoryBudget::Lease(budget);
+  header_limit(static_cast<uint32_t>(config.header_bytes_max));
+  body_limit(static_cast<uint64_t>(config.body_bytes_max));
+  eager(true);
+}
+
+size_t RequestParser::feed(std::string_view bytes) {
+  if (bytes.empty() || (is_header_done() && chunked() && bytes.size() < kLastChunkBytes)) return 0;
+  error_code ec;
+  if (!is_header_done() && find_bare_lf(bytes)) {
+    refuse(400, "Malformed HTTP request: a line ends in LF alone; lines end in CR LF.", ec);
+    return 0;
+  }
+  const size_t used = put(boost::asio::buffer(bytes.data(), bytes.size()), ec);
+  scanned_ -= std::min(scanned_, used);
+  line_begin_ -= std::min(line_begin_, used);
+  if (ec && ec != http::error::need_more) refuse_unless_refused(ec, bytes);
+  return used;
+}
+
+void RequestParser::refuse_unless_refused(const error_code& ec, std::string_view bytes) {
+  if (!refusal_) refusal_ = describe(ec, config_, bytes);
+}
+
+// Beast would wait for a CR LF that never comes, or call it a bad version. Looks at the head's lines only.
+bool RequestParser::find_bare_lf(std::string_view bytes) {
+  for (size_t at; (at = bytes.find('\n', scanned_)) != std::string_view::npos;) {
+    if (at == line_begin_ || bytes[at - 1] != '\r') return true;
+    const bool end_of_head = at - 1 == line_begin_;
+    if (end_of_head) return false;
+    scanned_ = line_begin_ = at + 1;
+  }
+  scanned_ = bytes.size();
+  return false;
+}
+
+bool RequestParser::take_expect_continue() { return std::exchange(expect_continue_, false); }
+
+void RequestParser::refuse(int status, std::string message, error_code& ec) {
+  refusal_ = Refusal{status, std::move(message)};
+  ec = http::make_error_code(http::error::bad_value);
+}
+
+void RequestParser::on_request_impl(verb, string_view method_text, string_view target, int version, error_code& ec) {
+  request_.version = version;
+  const std::string_view method = std_view(method_text);
+  if (method == "CONNECT") return refuse(501, "CONNECT is not served here: this is no proxy.", ec);
+  RequestTarget parsed = parse_request_target(method, std_view(target));
+  if (!parsed.error.empty()) return refuse(400, std::move(parsed.error), ec);
+  authority_ = std::move(parsed.authority);
+  request_.set_request_line(method, parsed.path_and_query);
+}
+
+void RequestParser::on_field_impl(field name, string_view name_text, string_view value_text, error_code& ec) {
+  if (is_header_done()) return;  // a trailer: RFC 9110 6.5.1 forbids to take it for a header
+  const std::string_view value = std_view(value_text);
+  if (name == field::transfer_encoding) check_transfer_encoding(value, ec);
+  if (name == field::host) {
+    ++hosts_;
+    if (!is_valid_host(value)) {
+      return refuse(400, "Malformed HTTP request: \"" + excerpt(value) + "\" is no valid Host.", ec);
+    }
+    // RFC 9112 3.2.2: the host of an absolute target is the one that counts.
+    if (!authority_.empty()) return request_.add_header("Host", authority_);
+  }
+  if (name == field::expect) append_member(expect_, value);
+  if (name == field::content_encoding) append_member(content_encoding_, value);
+  request_.add_header(std_view(name_text), value);
+}
+
+// Anything but a single "chunked" would leave us and a proxy with two ideas of where the body ends (RFC 9112 6.1, 6.3).
+void RequestParser::check_transfer_encoding(std::string_view value, error_code& ec) {
+  if (request_.version == 10) {
+    return refuse(400, "Malformed HTTP request: HTTP/1.0 has no Transfer-Encoding.", ec);
+  }
+  if (equal_ignoring_case(value, "chunked")) return;
+  const size_t comma = value.rfind(',');
+  const bool chunked_last =
+      comma != std::string_view::npos && equal_ignoring_case(trim_whitespace(value.substr(comma + 1)), "chunked");
+  const std::string message = "Transfer-Encoding must be \"chunked\", not \"" + excerpt(value) + "\".";
+  refuse(chunked_last ? 501 : 400, message, ec);
+}
+
+void RequestParser::on_header_impl(error_code& ec) {
+  if (hosts_ > 1 || (hosts_ == 0 && request_.version == 11)) {
+    return refuse(400, "Malformed HTTP request: it must have exactly one Host.", ec);
+  }
+  if (hosts_ == 0 && !authority_.empty()) request_.add_header("Host", authority_);
+  request_.keep_alive = keep_alive();                  // now: a trailer must not change it
+  if (request_.version == 11) check_expectations(ec);  // RFC 9110 10.1.1: 1.0 has no Expect
+  if (!ec && (chunked() || content_length().value_or(0) > 0)) begin_body(ec);
+  if (!ec && static_cast<int64_t>(request_.head_bytes()) > kUncountedBytes && !hold(0)) {
+    ec = http::make_error_code(http::error::body_limit);
+  }
+}
+
+void RequestParser::check_expectations(error_code& ec) {
+  std::string_view rest = expect_;
+  while (!rest.empty()) {
+    const std::string_view item = trim_whitespace(rest.substr(0, rest.find(',')));
+    rest.remove_prefix(std::min(rest.size(), item.size() + 1 + static_cast<size_t>(item.data() - rest.data())));
+    if (equal_ignoring_case(item, "100-continue")) {
+      expect_continue_ = true;
+    } else if (!item.empty()) {
+      return refuse(417, "The expectation \"" + excerpt(item) + "\" cannot be met; only 100-continue can.", ec);
+    }
+  }
+}
+
+void RequestParser::begin_body(error_code& ec) {
+  const ContentCoding coding = parse_content_coding(content_encoding_);
+  if (coding == ContentCoding::kUnknown) {
+    return refuse(415,
+                  "Content-Encoding must be one of " + std::string(kContentCodings) + " or absent, not \"" +
+                      excerpt(content_encoding_) + "\".",
+                  ec);
+  }
+  if (coding != ContentCoding::kIdentity) decoder_.emplace(coding);
+  const auto declared = static_cast<int64_t>(content_length().value_or(0));
+  if (declared > request_bytes_max(budget_)) {
+    refusal_ = budget_refusal(budget_, declared);
+  } else {
+    (void)hold(0);
+  }
+  if (refusal_) ec = http::make_error_code(http::error::body_limit);
+}
+
+// Holds the head and `body_bytes`; refuses when that is not granted.
+bool RequestParser::hold(size_t body_bytes) {
+  const auto bytes =
+      static_cast<int64_t>(request_.head_bytes() + body_bytes + (decoder_ ? ContentDecoder::kStateBytes : size_t{0}));
+  if (hold_for_request(budget_, request_.lease, bytes)) return true;
+  refusal_ = budget_refusal(budget_, bytes);
+  return false;
+}
+
+// Doubles the body's room, up to what was declared. The lease covers the old room and the new while both are there.
+bool RequestParser::append_body(std::string_view bytes) {
+  std::string& body = request_.body;
+  const size_t needed = body.size() + bytes.size();
+  if (needed > static_cast<size_t>(config_.body_bytes_max)) {
+    refusal_ = Refusal{413, "The request body is larger than " + std::to_string(config_.body_bytes_max) + " bytes" +
+                                (decoder_ ? ", decoded." : ".")};
+    return false;
+  }
+  if (needed + kBodySlackBytes > body.capacity()) {
+    size_t room_max = static_cast<size_t>(config_.body_bytes_max);
+    if (!decoder_ && content_length()) room_max = std::max(needed, static_cast<size_t>(*content_length()));
+    const size_t doubled = std::min(std::max(2 * body.capacity(), kBodyFirstBytes), room_max);
+    const size_t room = std::max(doubled, needed) + kBodySlackBytes;
+    if (!hold(room + body.capacity())) return false;
+    std::string larger;
+    larger.reserve(room);
+    larger.append(body);
+    body.swap(larger);
+    std::string().swap(larger);
+    if (!hold(body.capacity())) return false;
+  }
+  body.append(bytes);
+  return true;
+}
+
+size_t RequestParser::on_body_impl(string_view body, error_code& ec) {
+  using Outcome = ContentDecoder::Outcome;
+  const auto take = [this](std::string_view bytes) { return append_body(bytes); };
+  const Outcome outcome =
+      decoder_ ? decoder_->decode(std_view(body), take) : (take(std_view(body)) ? Outcome::kMore : Outcome::kStopped);
+  if (outcome == Outcome::kMalformed) {
+    refuse(400, "The request body is not what its Content-Encoding, \"" + excerpt(content_encoding_) + "\", says.", ec);
+  } else if (outcome == Outcome::kNoMemory) {
+    refuse(503, "There is no memory to decode the request body. Try again later.", ec);
+  } else if (outcome == Outcome::kStopped) {
+    ec = http::make_error_code(http::error::body_limit);
+  }
+  return body.size();
+}
+
+size_t RequestParser::on_chunk_body_impl(uint64_t, string_view body, error_code& ec) { return on_body_impl(body, ec); }
+
+void RequestParser::on_finish_impl(error_code& ec) {
+  if (decoder_ && !decoder_->is_whole()) {
+    return refuse(400,
+                  "The request body ends before its Content-Encoding, \"" + excerpt(content_encoding_) +
+                      "\", says that it is whole.",
+                  ec);
+  }
+  if (!decoder_) return;
+  decoder_.reset();
+  (void)hold(request_.body.capacity());
 }
 
 }  // namespace quern

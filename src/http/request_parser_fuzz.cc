@@ -13,21 +13,29 @@ using quern::HttpRequest;
 // Feeds at most `step` new bytes at a time. The requests seen before the first error, as text. (Whether an unfinished
 // request is refused already or still waited for may depend on the split.)
 std::string parse(std::string_view data, size_t step) {
+  using State = quern::RequestParser::State;
+  static const quern::HttpServerConfig config = [] {
+    quern::HttpServerConfig limits;
+    limits.header_bytes_max = 4096;
+    limits.body_bytes_max = 1 << 16;
+    return limits;
+  }();
+  quern::MemoryBudget budget(1 << 20);
   std::string seen;
   std::optional<quern::RequestParser> parser;
   std::string input;
   size_t fed = 0;
   while (true) {
-    if (!parser) parser.emplace(4096, 1 << 16);
-    boost::beast::error_code ec;
-    const size_t used = parser->feed(input, ec);
+    if (!parser) parser.emplace(config, budget);
+    const size_t used = parser->feed(input);
     input.erase(0, used);
-    if (ec && ec != boost::beast::http::error::need_more) return seen;
-    if (parser->is_done()) {
+    if (parser->state() == State::kRefused) return seen;
+    if (parser->state() == State::kDone) {
       const HttpRequest& request = parser->request();
       seen.append(request.method()).append(" ").append(request.target()).append(" ").append(request.header("host"));
       seen.append(" ").append(request.body).append("\n");
       parser.reset();
+      QUERN_CHECK(budget.used_bytes() == 0, "a request that is gone still holds memory");
       continue;
     }
     if (used > 0 && !input.empty()) continue;

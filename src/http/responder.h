@@ -1,7 +1,9 @@
 // Responder: the one-shot right to answer one request. Exchange: the request's record inside its connection.
 //
 // A Responder may be moved to any thread and used there; it may outlive the connection and the server, in which case
-// what it sends is dropped. A Responder that dies without having answered sends 500.
+// what it sends is dropped. A Responder that dies without having answered sends 500. Answering never throws. Whatever a
+// function handed to an Exchange owns is let go as soon as the function has run or cannot run any more, and never under
+// the Exchange's lock.
 #pragma once
 
 #include <atomic>
@@ -36,16 +38,15 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void detach(bool client_left);
   void deliver();
 
-  std::mutex mutex_;        // guards connection_ against detach() and on_disconnect_
+  std::mutex mutex_;        // guards connection_ against detach(), the functions, and response_ until it is ready
   Connection* connection_;  // null once detached; written on the io thread only
   std::function<void()> on_disconnect_;
   std::function<HttpResponse()> make_;  // when the io thread is to build the answer
+  HttpResponse response_;
   std::atomic<bool> disconnected_{false};
   std::atomic<bool> answered_{false};
 
   // Io thread only.
-  HttpResponse response_;
-  size_t body_bytes_ = 0;  // of the request: what computes the answer may hold them until it is there
   bool ready_ = false;
   const bool head_only_;
   const bool keep_alive_;
@@ -61,7 +62,8 @@ class Responder {
 
   /// Answers. At most one of send() and send_made() may be called, once.
   void send(HttpResponse response);
-  /// Answers with what `make` returns; it runs on the connection's io thread, or never when the client has left.
+  /// Answers with what `make` returns (500 when it throws); it runs on the connection's io thread, or never when the
+  /// client has left.
   void send_made(std::function<HttpResponse()> make);
   /// Calls back once if the client leaves before the answer was sent: on the io thread, or at once when it has left
   /// already.

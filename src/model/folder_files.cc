@@ -28,8 +28,7 @@ std::string unfinished_download(const std::string& dir, const std::string& name)
     if (std::filesystem::exists(dir + "/" + name + ending, ignored)) return dir + "/" + name + ending;
   }
   for (const std::string& place : {dir + "/.cache/huggingface/download", dir + "/../../blobs"}) {
-    for (auto at = std::filesystem::directory_iterator(place, ignored);
-         !ignored && at != std::filesystem::directory_iterator(); at.increment(ignored)) {
+    for (std::filesystem::directory_iterator at(place, ignored), end; !ignored && at != end; at.increment(ignored)) {
       if (at->path().extension() == ".incomplete") return at->path().lexically_normal().string();
     }
   }

@@ -35,8 +35,8 @@ std::string cache_root() {
 std::vector<std::string> snapshots_of(const std::string& repository) {
   std::vector<std::string> names;
   std::error_code ignored;
-  for (auto at = std::filesystem::directory_iterator(repository + "/snapshots", ignored);
-       !ignored && at != std::filesystem::directory_iterator(); at.increment(ignored)) {
+  for (std::filesystem::directory_iterator at(repository + "/snapshots", ignored), end; !ignored && at != end;
+       at.increment(ignored)) {
     names.push_back(at->path().filename().string());
   }
   return names;

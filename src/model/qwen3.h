@@ -1,35 +1,25 @@
 // Qwen3: the forward pass of a Qwen3 text encoder, last token pooled.
 //
-// Owns weights, activations (sized once, for tokens_max rows) and K/V pages. Promises that a vector depends on its
-// sequence alone, bit for bit. One thread at a time.
+// Owns weights, activations (sized once, for tokens_max rows) and K/V pages, all of them on the device of its Ops.
+// Promises that a vector depends on its sequence alone, as far as the Ops do. One thread at a time.
 // Source: Qwen3 technical report (2025), Qwen3-Embedding (2025); the reference is transformers' modeling_qwen3.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <span>
-#include <string>
-#include <vector>
 
-#include "base/result.h"
 #include "model/config.h"
 #include "model/weights.h"
 #include "ops/ops.h"
-#include "tensor/buffer.h"
 
 namespace quern {
-
-/// One sequence's part of a step: `rows` in the step's tokens; pooled when is_last.
-struct SequenceStep {
-  SequenceRows rows;
-  bool is_last = false;
-};
 
 class Qwen3 {
  public:
   struct Limits {
-    int64_t tokens_max = 0;  // T of the largest step
-    int64_t pooled_max = 0;  // spans with is_last in one step
+    int64_t tokens_max = 0;     // T of the largest step
+    int64_t sequences_max = 0;  // of a step, and so its pooled rows
+    int64_t positions_max = 0;  // of a sequence
     int32_t kv_blocks = 0;
     int32_t block_tokens = 0;
   };
@@ -37,34 +27,41 @@ class Qwen3 {
   /// are the pooled ones [B, D].
   using LayerProbe = std::function<void(int64_t layer, Matrix hidden)>;
 
-  Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, DType dtype, const Limits& limits);
+  /// `ops` has prepared for shape() in `precision`.
+  Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, const Precision& precision, const Limits& limits);
 
-  /// f32 [B, D] of the sequences with is_last, in order: unit vectors. Good until the next call.
-  Matrix forward(std::span<const int32_t> ids, std::span<const SequenceStep> sequences,
-                 const LayerProbe& probe = nullptr);
+  /// What Ops::prepare() is asked about.
+  static ModelShape shape(const ModelConfig& config, const Limits& limits);
+
+  /// Enqueues the pass: f32 [B, D], unit vectors of the sequences that end, in order. Good until the next call.
+  Matrix forward(const Step& step, const LayerProbe& probe = nullptr);
 
   const ModelConfig& config() const { return config_; }
-  DType dtype() const { return dtype_; }
+  const Precision& precision() const { return precision_; }
   size_t weight_bytes() const { return weights_.bytes(); }
-  size_t kv_bytes() const { return kv_.bytes(); }
+  size_t kv_bytes() const { return kv_->bytes; }
   size_t activation_bytes() const;
 
  private:
-  KvPages pages(int64_t layer) const;
-  Matrix view(const Buffer& buffer, DType dtype, int64_t rows, int64_t cols) const;
+  void layer(int64_t l, const Step& step);
+  void last_layer(const Step& step);
+  void feed_forward(const Qwen3Layer& w, Matrix x, Matrix normed);
+  HeadNormRope head_norm_rope(const Qwen3Layer& w) const;
+  KvPages pages(int64_t l) const;
 
   Ops& ops_;
   ModelConfig config_;
   Qwen3Weights weights_;
-  DType dtype_;
+  Precision precision_;
   Limits limits_;
-  Buffer cos_sin_;                 // f32 [max positions, d]
-  Buffer kv_;                      // L x KvPages
-  Buffer hidden_, normed_;         // f32 [T, D], E [T, D]
-  Buffer q_, kv_new_, mix_;        // E [T, H d], E [T, 2 K d], E [T, H d]
-  Buffer gated_;                   // E [T, F]
-  Buffer pooled_, pooled_normed_;  // f32 [B, D], E [B, D]
-  Buffer vectors_;                 // f32 [B, D]
+  RopeTable rope_;                                  // [positions_max, d]
+  std::unique_ptr<Memory> kv_;                      // L x KvPages
+  std::unique_ptr<Memory> hidden_, normed_;         // f32 [T, D], E [T, D]
+  std::unique_ptr<Memory> qkv_, mix_;               // E [T, (H + 2 K) d], E [T, H d]
+  std::unique_ptr<Memory> gated_;                   // E [T, F]
+  std::unique_ptr<Memory> pooled_, pooled_normed_;  // f32 [B, D], E [B, D]
+  std::unique_ptr<Memory> pooled_q_;                // E [B, H d]
+  std::unique_ptr<Memory> vectors_;                 // f32 [B, D]
 };
 
 }  // namespace quern

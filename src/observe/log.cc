@@ -43,6 +43,7 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
 };
 
 struct State {
+  LogConfig config;
   std::shared_ptr<spdlog::details::thread_pool> pool;
   std::shared_ptr<spdlog::async_logger> logger;
   std::unique_ptr<spdlog::details::periodic_worker> flusher;
@@ -56,6 +57,7 @@ State& state() {
 
 std::atomic<int> level_now{static_cast<int>(LogLevel::kOff)};
 std::atomic<uint64_t> dropped_before{0};
+std::atomic<int> writers{0};  // threads inside log_line(): log_stop() waits for them before it takes the logger away
 
 spdlog::level::level_enum spdlog_level(LogLevel level) {
   switch (level) {
@@ -103,11 +105,20 @@ void append_number(std::string& out, Number value) {
   out.append(digits, std::to_chars(digits, digits + sizeof digits, value).ptr);
 }
 
-void append_field(std::string& out, const LogField& field) {
+/// At most `bytes_max` bytes of `text`, cut at the end of a code point, as the inside of a JSON string.
+void append_text(std::string& out, std::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return append_json_escaped(out, text);
+  size_t end = bytes_max;
+  while (end > 0 && bytes_max - end < 4 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  append_json_escaped(out, text.substr(0, end));
+  out.append("...");
+}
+
+void append_field(std::string& out, const LogField& field, size_t text_bytes_max) {
   out.append(",\"").append(field.name).append("\":");
   if (const auto* text = std::get_if<std::string_view>(&field.value)) {
     out.push_back('"');
-    append_json_escaped(out, *text);
+    append_text(out, *text, text_bytes_max);
     out.push_back('"');
   } else if (const auto* integer = std::get_if<int64_t>(&field.value)) {
     append_number(out, *integer);
@@ -138,6 +149,7 @@ void log_start(const LogConfig& config) {
   log_stop();
   if (config.level == LogLevel::kOff) return;
   State& s = state();
+  s.config = config;
   s.tail = ",\"ecs.version\":\"8.11\",\"service.name\":\"quern\",\"service.version\":\"";
   append_json_escaped(s.tail, config.service_version);
   s.tail += "\",\"process.pid\":" + std::to_string(::getpid()) + "}\n";
@@ -153,6 +165,7 @@ void log_start(const LogConfig& config) {
 
 void log_stop() {
   level_now.store(static_cast<int>(LogLevel::kOff));
+  while (writers.load() != 0) std::this_thread::yield();  // a writer that comes later sees kOff and leaves
   State& s = state();
   if (!s.logger) return;
   dropped_before.fetch_add(s.pool->overrun_counter());
@@ -162,17 +175,36 @@ void log_stop() {
   s.logger.reset();
 }
 
+namespace {
+
+struct Writer {
+  Writer() { ++writers; }
+  ~Writer() { --writers; }
+};
+
+}  // namespace
+
 bool log_enabled(LogLevel level) { return static_cast<int>(level) >= level_now.load(std::memory_order_relaxed); }
 
 void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
   if (!log_enabled(level) || level == LogLevel::kOff) return;
+  const Writer inside;
+  if (level_now.load() == static_cast<int>(LogLevel::kOff)) return;  // log_stop() has begun
   thread_local std::string line;
   line.assign("{\"@timestamp\":\"");
   append_timestamp(line);
   line.append("\",\"log.level\":\"").append(level_name(level)).append("\",\"message\":\"");
-  append_json_escaped(line, message);
+  const LogConfig& limits = state().config;
+  append_text(line, message, limits.text_bytes_max);
   line.push_back('"');
-  for (const LogField& field : fields) append_field(line, field);
+  for (const LogField& field : fields) {
+    const size_t before = line.size();
+    append_field(line, field, limits.text_bytes_max);
+    if (line.size() <= limits.line_bytes_max) continue;
+    line.resize(before);
+    line.append(",\"quern.cut\":true");
+    break;
+  }
   line.append(state().tail);
   state().logger->log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
 }

@@ -1,7 +1,8 @@
 // Log: structured lines (JSON, Elastic Common Schema) on stderr.
 //
 // One per process, reached through functions. Any thread may log; a call formats on its own thread and queues the line.
-// The queue is bounded: when the reader of stderr is too slow the oldest lines are dropped and counted, nobody waits.
+// The queue is bounded in lines and a line in bytes: when the reader of stderr is too slow the oldest lines are dropped
+// and counted, nobody waits; a text that is too long is cut.
 #pragma once
 
 #include <cstdint>
@@ -24,9 +25,12 @@ struct LogConfig {
   LogLevel level = LogLevel::kInfo;
   std::string service_version = "unknown";
   int queue_lines_max = 8192;
+  size_t text_bytes_max = 1024;      // of one message or field; the rest is cut and told by "..."
+  size_t line_bytes_max = 8 * 1024;  // of one line; fields beyond it are left out and told by "quern.cut": true
 };
 
-/// Starts logging. Before it, and after log_stop(), lines go nowhere. Not thread-safe against log calls.
+/// Starts logging. Before it, and after log_stop(), lines go nowhere. One thread at a time calls log_start() and
+/// log_stop(); others may log meanwhile.
 void log_start(const LogConfig& config);
 /// Writes out what is queued.
 void log_stop();

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <vector>
 
-#include "base/check.h"
+#include "ops/host_memory.h"
 
 namespace quern {
 namespace {
@@ -21,8 +21,8 @@ void put(void* data, DType dtype, int64_t index, float value) {
     static_cast<bf16*>(data)[index] = f32_to_bf16(value);
   }
 }
-float get(const Matrix& m, int64_t row, int64_t col) { return get(m.data, m.dtype, row * m.cols + col); }
-void put(const Matrix& m, int64_t row, int64_t col, float value) { put(m.data, m.dtype, row * m.cols + col, value); }
+float get(const Matrix& m, int64_t row, int64_t col) { return get(m.data, m.dtype, row * m.stride + col); }
+void put(const Matrix& m, int64_t row, int64_t col, float value) { put(m.data, m.dtype, row * m.stride + col, value); }
 
 struct NaiveWeight : LinearWeight {
   size_t bytes() const override { return values.size() * sizeof(float); }
@@ -35,25 +35,25 @@ struct NaiveWeight : LinearWeight {
 };
 const NaiveWeight& naive(const LinearWeight& weight) { return static_cast<const NaiveWeight&>(weight); }
 
-/// Where K and V of one head at one position lie in the pages.
-int64_t key_at(const KvPages& p, int32_t block, int64_t slot, int64_t head, int64_t i) {
-  return block * p.block_elements() + (head * p.head_dim + i) * p.block_tokens + slot;
-}
-int64_t value_at(const KvPages& p, int32_t block, int64_t slot, int64_t head, int64_t i) {
-  return block * p.block_elements() + ((p.heads + head) * p.block_tokens + slot) * p.head_dim + i;
+/// Where K or V of one head at one position begin in the pages, which are [blocks, block_tokens, 2, K, d].
+enum KeyOrValue { kKey, kValue };
+int64_t kv_at(const KvPages& p, const int32_t* table, int64_t position, KeyOrValue which, int64_t head) {
+  const int64_t slot = table[position / p.block_tokens] * int64_t{p.block_tokens} + position % p.block_tokens;
+  return ((slot * 2 + which) * p.heads + head) * p.head_dim;
 }
 
-/// RMSNorm, then pairs (i, i + d/2) turned by the angle of the position.
-std::vector<float> norm_rope(const Matrix& m, int64_t row, int64_t head, const HeadNormRope& rope, int64_t position) {
-  const int64_t d = rope.head_dim;
+/// One head: RMSNorm, then pairs (i, i + d/2) turned by the angle of the position.
+std::vector<float> norm_rope(const Matrix& m, int64_t row, int64_t head, const Vector& norm, const HeadNormRope& how,
+                             int64_t position) {
+  const int64_t d = how.rope->head_dim;
   std::vector<float> x(d);
   float squares = 0;
   for (int64_t i = 0; i < d; ++i) {
     x[i] = get(m, row, head * d + i);
     squares += x[i] * x[i];
   }
-  for (int64_t i = 0; i < d; ++i) x[i] *= rope.norm_weight[i] / std::sqrt(squares / static_cast<float>(d) + rope.eps);
-  const float* cosine = rope.cos_sin + position * d;
+  for (int64_t i = 0; i < d; ++i) x[i] *= norm.data()[i] / std::sqrt(squares / static_cast<float>(d) + how.eps);
+  const float* cosine = how.rope->data() + position * d;
   const float* sine = cosine + d / 2;
   for (int64_t i = 0; i < d / 2; ++i) {
     const float a = x[i];
@@ -67,97 +67,106 @@ std::vector<float> norm_rope(const Matrix& m, int64_t row, int64_t head, const H
 class NaiveOps : public Ops {
  public:
   std::string_view name() const override { return "naive"; }
-  DType preferred_dtype() const override { return DType::kF32; }
-  bool supports(DType compute) const override { return compute != DType::kF16; }
-  int threads() const override { return 1; }
+  Precision preferred(DType) const override { return {}; }
+  Result<void> prepare(const ModelShape& shape, const Precision& precision) override {
+    for (const DType dtype : {precision.activations, precision.weights, precision.kv})
+      if (dtype == DType::kF16) return invalid_argument("the oracle computes in f32 or bf16, not in f16", "--dtype");
+    if (shape.head_dim % 2 != 0) return invalid_argument("head_dim: expected an even number");
+    return {};
+  }
 
-  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType compute) override {
+  std::unique_ptr<Memory> allocate(size_t bytes) override { return std::make_unique<HostMemory>(bytes); }
+  void upload(const void* from, size_t bytes, Memory& to) override { upload_to_host(from, bytes, to); }
+  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) override {
     auto weight = std::make_unique<NaiveWeight>();
     weight->in_cols = parts[0].cols;
+    weight->part_begins = {0};
     for (const ConstMatrix& part : parts) {
-      weight->out_cols += part.rows;
+      weight->part_begins.push_back(weight->out_cols() + part.rows);
       for (int64_t i = 0; i < part.rows * part.cols; ++i) {
-        const float value = get(part.data, part.dtype, i);
-        weight->values.push_back(compute == DType::kF32 ? value : bf16_to_f32(f32_to_bf16(value)));
+        const float value = stored_value(part, i);
+        weight->values.push_back(weights == DType::kF32 ? value : bf16_to_f32(f32_to_bf16(value)));
       }
     }
     return weight;
   }
-
-  void embed(std::span<const int32_t> ids, const ConstMatrix& table, Matrix out) override {
-    for (int64_t t = 0; t < out.rows; ++t)
-      for (int64_t i = 0; i < out.cols; ++i) put(out, t, i, get(table.data, table.dtype, ids[t] * table.cols + i));
+  size_t kv_block_bytes(const KvPages& shape) const override {
+    return size_t{2} * shape.block_tokens * shape.heads * shape.head_dim * dtype_bytes(shape.dtype);
   }
 
-  void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override {
+  void run(const Step&, bool, const std::function<void()>& body) override { body(); }
+  std::unique_ptr<Readback> start_read(Matrix x) override { return std::make_unique<HostReadback>(x); }
+  void read(Readback& started, std::span<float> out) override { static_cast<HostReadback&>(started).copy_to(out); }
+
+  void embed(const Step& step, const Table& table, Matrix out) override {
+    for (int64_t t = 0; t < out.rows; ++t)
+      for (int64_t i = 0; i < out.cols; ++i)
+        put(out, t, i, get(table.memory->data, table.dtype, step.token_ids[t] * table.cols + i));
+  }
+
+  void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) override {
     for (int64_t t = 0; t < x.rows; ++t) {
       float squares = 0;
       for (int64_t i = 0; i < x.cols; ++i) squares += get(x, t, i) * get(x, t, i);
       const float scale = 1.0f / std::sqrt(squares / static_cast<float>(x.cols) + eps);
-      for (int64_t i = 0; i < x.cols; ++i) put(out, t, i, get(x, t, i) * scale * weight[i]);
+      for (int64_t i = 0; i < x.cols; ++i) put(out, t, i, get(x, t, i) * scale * weight.data()[i]);
     }
   }
 
-  void linear(Matrix x, const LinearWeight& weight, Matrix out) override {
+  void linear(Matrix x, const WeightColumns& w, Matrix out) override {
     for (int64_t t = 0; t < x.rows; ++t)
-      for (int64_t n = 0; n < out.cols; ++n) put(out, t, n, naive(weight).dot(x, t, n));
+      for (int64_t n = 0; n < w.count; ++n) put(out, t, n, naive(*w.weight).dot(x, t, w.begin + n));
   }
 
-  void linear_add(Matrix x, const LinearWeight& weight, Matrix residual) override {
+  void linear_add(Matrix x, const WeightColumns& w, Matrix residual) override {
     for (int64_t t = 0; t < x.rows; ++t)
-      for (int64_t n = 0; n < residual.cols; ++n) put(residual, t, n, get(residual, t, n) + naive(weight).dot(x, t, n));
+      for (int64_t n = 0; n < w.count; ++n)
+        put(residual, t, n, get(residual, t, n) + naive(*w.weight).dot(x, t, w.begin + n));
   }
 
-  void linear_swiglu(Matrix x, const LinearWeight& gate, const LinearWeight& up, Matrix out) override {
+  void linear_swiglu(Matrix x, const LinearWeight& gate_up, Matrix out) override {
+    const int64_t F = gate_up.part_begins[1];
     for (int64_t t = 0; t < x.rows; ++t) {
-      for (int64_t n = 0; n < out.cols; ++n) {
-        const float g = naive(gate).dot(x, t, n);
-        put(out, t, n, g / (1.0f + std::exp(-g)) * naive(up).dot(x, t, n));
+      for (int64_t n = 0; n < F; ++n) {
+        const float g = naive(gate_up).dot(x, t, n);
+        put(out, t, n, g / (1.0f + std::exp(-g)) * naive(gate_up).dot(x, t, F + n));
       }
     }
   }
 
-  void norm_rope_q(Matrix q, std::span<const SequenceRows> rows, const HeadNormRope& rope) override {
-    for (const SequenceRows& s : rows) {
-      for (int64_t r = 0; r < s.row_count; ++r) {
-        for (int64_t h = 0; h < q.cols / rope.head_dim; ++h) {
-          const auto x = norm_rope(q, s.row_begin + r, h, rope, s.position_begin + r);
-          for (int64_t i = 0; i < rope.head_dim; ++i) put(q, s.row_begin + r, h * rope.head_dim + i, x[i]);
+  void norm_rope_store(Matrix q, Matrix kv, const Step& step, const Rows& rows, const HeadNormRope& how,
+                       const KvPages& pages) override {
+    const int64_t d = how.rope->head_dim;
+    for (int64_t t = 0; t < rows.count(); ++t) {
+      const int64_t position = rows.positions[t];
+      for (int64_t h = 0; h < q.cols / d; ++h) {
+        const auto x = norm_rope(q, t, h, *how.q_norm, how, position);
+        for (int64_t i = 0; i < d; ++i) put(q, t, h * d + i, x[i]);
+      }
+      if (kv.cols == 0) continue;
+      for (int64_t k = 0; k < pages.heads; ++k) {
+        const int32_t* table = step.table(rows.sequence_of[t]);
+        const int64_t key_begin = kv_at(pages, table, position, kKey, k);
+        const int64_t value_begin = kv_at(pages, table, position, kValue, k);
+        const auto key = norm_rope(kv, t, k, *how.k_norm, how, position);
+        for (int64_t i = 0; i < d; ++i) {
+          put(pages.data, pages.dtype, key_begin + i, key[i]);
+          put(pages.data, pages.dtype, value_begin + i, get(kv, t, (pages.heads + k) * d + i));
         }
       }
     }
   }
 
-  void norm_rope_store_kv(Matrix kv, std::span<const SequenceRows> rows, const HeadNormRope& rope,
-                          const KvPages& pages) override {
-    const int64_t d = rope.head_dim;
-    for (const SequenceRows& s : rows) {
-      for (int64_t r = 0; r < s.row_count; ++r) {
-        const int64_t position = s.position_begin + r;
-        const int32_t block = s.blocks[position / pages.block_tokens];
-        const int64_t slot = position % pages.block_tokens;
-        for (int64_t k = 0; k < pages.heads; ++k) {
-          const auto key = norm_rope(kv, s.row_begin + r, k, rope, position);
-          for (int64_t i = 0; i < d; ++i) {
-            put(pages.data, pages.dtype, key_at(pages, block, slot, k, i), key[i]);
-            put(pages.data, pages.dtype, value_at(pages, block, slot, k, i),
-                get(kv, s.row_begin + r, (pages.heads + k) * d + i));
-          }
-        }
-      }
-    }
-  }
-
-  void attention(Matrix q, std::span<const SequenceRows> rows, const KvPages& pages, Matrix out) override {
+  void attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) override {
     const int64_t heads = q.cols / pages.head_dim;
-    for (const SequenceRows& s : rows)
-      for (int64_t r = 0; r < s.row_count; ++r)
-        for (int64_t h = 0; h < heads; ++h) attend(q, s, r, h, h * pages.heads / heads, pages, out);
+    for (int64_t t = 0; t < rows.count(); ++t)
+      for (int64_t h = 0; h < heads; ++h)
+        attend(q, t, h, step.table(rows.sequence_of[t]), rows.positions[t], h * pages.heads / heads, pages, out);
   }
 
-  void gather_rows(Matrix x, std::span<const int64_t> indices, Matrix out) override {
+  void gather_last(Matrix x, const Step& step, Matrix out) override {
     for (int64_t b = 0; b < out.rows; ++b)
-      for (int64_t i = 0; i < x.cols; ++i) put(out, b, i, get(x, indices[b], i));
+      for (int64_t i = 0; i < x.cols; ++i) put(out, b, i, get(x, step.last_indices[b], i));
   }
 
   void l2_normalize(Matrix x) override {
@@ -170,19 +179,16 @@ class NaiveOps : public Ops {
   }
 
  private:
-  /// softmax(q K^T / sqrt(d)) V for one row and head, over positions 0..p.
-  static void attend(const Matrix& q, const SequenceRows& s, int64_t r, int64_t h, int64_t k, const KvPages& pages,
-                     const Matrix& out) {
+  /// softmax(q K^T / sqrt(d)) V for one row and head, over positions 0..position; k is the head's K/V head.
+  static void attend(const Matrix& q, int64_t row, int64_t head, const int32_t* table, int64_t position, int64_t k,
+                     const KvPages& pages, const Matrix& out) {
     const int64_t d = pages.head_dim;
-    const int64_t seen = s.position_begin + r + 1;
-    std::vector<float> weights(seen);
+    std::vector<float> weights(position + 1);
     float top = -INFINITY;
-    for (int64_t p = 0; p < seen; ++p) {
+    for (int64_t p = 0; p <= position; ++p) {
+      const int64_t key = kv_at(pages, table, p, kKey, k);
       float score = 0;
-      for (int64_t i = 0; i < d; ++i) {
-        const int64_t at = key_at(pages, s.blocks[p / pages.block_tokens], p % pages.block_tokens, k, i);
-        score += get(q, s.row_begin + r, h * d + i) * get(pages.data, pages.dtype, at);
-      }
+      for (int64_t i = 0; i < d; ++i) score += get(q, row, head * d + i) * get(pages.data, pages.dtype, key + i);
       weights[p] = score / std::sqrt(static_cast<float>(d));
       top = std::max(top, weights[p]);
     }
@@ -190,11 +196,9 @@ class NaiveOps : public Ops {
     for (float& weight : weights) total += weight = std::exp(weight - top);
     for (int64_t i = 0; i < d; ++i) {
       float mix = 0;
-      for (int64_t p = 0; p < seen; ++p) {
-        const int64_t at = value_at(pages, s.blocks[p / pages.block_tokens], p % pages.block_tokens, k, i);
-        mix += weights[p] / total * get(pages.data, pages.dtype, at);
-      }
-      put(out, s.row_begin + r, h * d + i, mix);
+      for (int64_t p = 0; p <= position; ++p)
+        mix += weights[p] / total * get(pages.data, pages.dtype, kv_at(pages, table, p, kValue, k) + i);
+      put(out, row, head * d + i, mix);
     }
   }
 };

@@ -1,55 +1,59 @@
-// Ops: the vocabulary that the model is written in. Two implementations: the readable oracle (ops/naive.h) and the
-// fast one (ops/cpu/cpu_ops.h).
+// Ops: the vocabulary that the model is written in. Each device has one implementation; ops/naive.h is the readable
+// oracle, ops/cpu/cpu_ops.h the fast one.
 //
-// Owns nothing but its packed weights and scratch space. Promises: the result for one row (one span) depends on that
-// row (span) alone, bit for bit, whatever else is in the call. One thread at a time calls an Ops.
+// The contract:
+//   - Calls are enqueued in order and see what earlier ones wrote. Only read() waits.
+//   - Memory, weights, vectors and tables are handles that the Ops gave out; addresses are the device's.
+//   - One Step for each forward pass carries what is per row and per sequence. run(step, body) brings it to the device.
+//   - The result for one row (one span) depends on that row (span) alone, whatever else is in the call: bit for bit on
+//     the CPU, within a stated bound elsewhere.
+//   - A failure of the machine (memory, library, device) is an exception derived from std::exception, from any call;
+//     LocalRunner catches it. What a call has written is then undefined; the next pass works, unless the device is
+//     gone.
+//   - One thread at a time.
 //
-// Shapes: T tokens, D hidden, H query heads, K key/value heads, d head width, F intermediate, N and C the outputs and
-// inputs of a product. Matrices are dense and row-major. "E" is the compute dtype, f32 or bf16; sums are f32 always,
-// and so is the residual stream.
+// Shapes: T tokens, B pooled rows, D hidden, H query heads, K key/value heads, d head width, F intermediate, N and C
+// the outputs and inputs of a product, M = T or B. Matrices are row-major; rows may have a stride. "E" is
+// Precision::activations; sums are f32 always, and so is the residual stream.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
 
-#include "tensor/dtype.h"
+#include "base/result.h"
+#include "ops/memory.h"
+#include "ops/step.h"
 
 namespace quern {
 
-/// A view of dense rows; somebody else owns the memory.
-struct Matrix {
-  void* data = nullptr;
-  DType dtype = DType::kF32;
-  int64_t rows = 0;
-  int64_t cols = 0;
+/// In which formats a model is computed. Each Ops says in prepare() which combinations it has.
+struct Precision {
+  DType activations = DType::kF32;
+  DType weights = DType::kF32;
+  DType kv = DType::kF32;
 
-  float* f32() const { return static_cast<float*>(data); }
-  bf16* b16() const { return static_cast<bf16*>(data); }
+  static Precision all(DType dtype) { return {dtype, dtype, dtype}; }
 };
 
-/// A weight as it lies in the checkpoint: [rows, cols] of any storage dtype.
-struct ConstMatrix {
-  const void* data = nullptr;
-  DType dtype = DType::kF32;
-  int64_t rows = 0;
-  int64_t cols = 0;
+/// A model and the largest step, in the numbers on which an Ops may have limits.
+struct ModelShape {
+  int64_t hidden_size = 0;        // D
+  int64_t heads = 0;              // H
+  int64_t kv_heads = 0;           // K, divides H
+  int64_t head_dim = 0;           // d
+  int64_t intermediate_size = 0;  // F
+  int64_t vocab_size = 0;
+  int64_t tokens_max = 0;     // T of the largest step
+  int64_t sequences_max = 0;  // of a step, and so its B
+  int64_t positions_max = 0;  // of a sequence
+  int32_t kv_blocks = 0;
+  int32_t block_tokens = 0;
 };
 
-/// A linear layer's weight in the layout that its Ops likes: y[N] = W[N, C] x[C].
-class LinearWeight {
- public:
-  virtual ~LinearWeight() = default;
-  virtual size_t bytes() const = 0;
-  int64_t out_cols = 0;  // N
-  int64_t in_cols = 0;   // C
-};
-
-/// The K/V pages of one layer. Block b holds, at data + b * block_elements():
-///   K transposed [K, d, block_tokens], then V [K, block_tokens, d], in dtype E.
-/// K lies transposed because the products over it run along positions.
+/// The K/V pages of one layer: `blocks` blocks, kv_block_bytes() apart. Their layout is the Ops' own affair.
 struct KvPages {
   void* data = nullptr;
   DType dtype = DType::kF32;
@@ -57,25 +61,14 @@ struct KvPages {
   int32_t block_tokens = 0;
   int32_t heads = 0;  // K
   int32_t head_dim = 0;
-
-  int64_t block_elements() const { return int64_t{2} * heads * head_dim * block_tokens; }
-};
-
-/// Consecutive rows of one sequence: row_begin + i has position position_begin + i; `blocks` is the sequence's page
-/// table from position 0 on.
-struct SequenceRows {
-  int64_t row_begin = 0;
-  int64_t row_count = 0;
-  int64_t position_begin = 0;
-  const int32_t* blocks = nullptr;
 };
 
 /// RMSNorm of each head, then rotary embedding (half-split pairs, as Qwen3).
 struct HeadNormRope {
-  int64_t head_dim = 0;                // d
-  const float* norm_weight = nullptr;  // [d]
+  const Vector* q_norm = nullptr;  // [d]
+  const Vector* k_norm = nullptr;  // [d]
   float eps = 0;
-  const float* cos_sin = nullptr;  // [positions, d]: d/2 cosines, then d/2 sines
+  const RopeTable* rope = nullptr;
 };
 
 class Ops {
@@ -83,37 +76,55 @@ class Ops {
   virtual ~Ops() = default;
 
   virtual std::string_view name() const = 0;
-  /// The compute dtype to take for weights stored as bf16 on this machine: bf16 only where products of it are native.
-  virtual DType preferred_dtype() const = 0;
-  virtual bool supports(DType compute) const = 0;
-  virtual int threads() const = 0;
+  /// What to compute a checkpoint in that is stored as `stored`.
+  virtual Precision preferred(DType stored) const = 0;
+  /// Called once, before anything is allocated: an Error that names the first thing of the model or of `precision` that
+  /// this Ops cannot compute, and what it can. A device sizes its staging memory here.
+  virtual Result<void> prepare(const ModelShape& shape, const Precision& precision) = 0;
 
-  /// Copies `parts`, stacked along rows, into a packed weight of dtype `compute`.
-  virtual std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType compute) = 0;
+  virtual std::unique_ptr<Memory> allocate(size_t bytes) = 0;
+  /// Copies `bytes` from the host into the first ones of `to`; the host's may go when it returns. For loading only.
+  virtual void upload(const void* from, size_t bytes, Memory& to) = 0;
+  /// Copies `parts`, all of one width, into one packed weight of dtype `weights`.
+  virtual std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) = 0;
+  /// The bytes of one block of such pages.
+  virtual size_t kv_block_bytes(const KvPages& shape) const = 0;
 
-  /// out f32 [T, D] = table[ids[t]].
-  virtual void embed(std::span<const int32_t> ids, const ConstMatrix& table, Matrix out) = 0;
-  /// out E [T, D] = x / sqrt(mean(x^2) + eps) * weight; x f32 [T, D]. (Zhang and Sennrich 2019)
-  virtual void rms_norm(Matrix x, const float* weight, float eps, Matrix out) = 0;
-  /// out E [T, N] = x W^T; x E [T, C].
-  virtual void linear(Matrix x, const LinearWeight& weight, Matrix out) = 0;
-  /// residual f32 [T, N] += x W^T; x E [T, C].
-  virtual void linear_add(Matrix x, const LinearWeight& weight, Matrix residual) = 0;
-  /// out E [T, F] = silu(x Wgate^T) * (x Wup^T); x E [T, C]. (Shazeer 2020)
-  virtual void linear_swiglu(Matrix x, const LinearWeight& gate, const LinearWeight& up, Matrix out) = 0;
-  /// Norms and rotates the heads of q E [T, H d] in place.
-  virtual void norm_rope_q(Matrix q, std::span<const SequenceRows> rows, const HeadNormRope& rope) = 0;
-  /// kv E [T, 2 K d] is keys, then values: norms and rotates the keys and writes both into the pages of their
-  /// positions.
-  virtual void norm_rope_store_kv(Matrix kv, std::span<const SequenceRows> rows, const HeadNormRope& rope,
-                                  const KvPages& pages) = 0;
-  /// Causal attention with grouped heads: row at position p sees positions 0..p of its sequence.
-  /// out E [T, H d]; q E [T, H d]; scores are scaled by 1 / sqrt(d).
-  virtual void attention(Matrix q, std::span<const SequenceRows> rows, const KvPages& pages, Matrix out) = 0;
-  /// out [B, D] = x[indices[b]], both of one dtype.
-  virtual void gather_rows(Matrix x, std::span<const int64_t> indices, Matrix out) = 0;
+  /// Runs `body`, which calls the ops below, on `step`; `step` may change when it returns. With `repeats`, every body
+  /// run so enqueues the same ops for steps of the same sizes, so that a device may capture and replay them.
+  virtual void run(const Step& step, bool repeats, const std::function<void()>& body) = 0;
+  /// Enqueues a copy of x, f32 or bf16 [rows, cols], to the host.
+  virtual std::unique_ptr<Readback> start_read(Matrix x) = 0;
+  /// Waits for it; out [rows * cols], dense, as f32.
+  virtual void read(Readback& started, std::span<float> out) = 0;
+
+  /// out f32 [T, D] = table[step.token_ids[t]].
+  virtual void embed(const Step& step, const Table& table, Matrix out) = 0;
+  /// out E or f32 [M, D] = x / sqrt(mean(x^2) + eps) * weight; x f32 [M, D]. (Zhang and Sennrich 2019)
+  virtual void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) = 0;
+  /// out E [M, N] = x W^T; x E [M, C].
+  virtual void linear(Matrix x, const WeightColumns& weight, Matrix out) = 0;
+  /// residual f32 [M, N] += x W^T, summed over the ranks where a weight is split by its inputs; x E [M, C].
+  virtual void linear_add(Matrix x, const WeightColumns& weight, Matrix residual) = 0;
+  /// out E [M, F] = silu(x Wgate^T) * (x Wup^T), the two parts of `gate_up`; x E [M, C]. (Shazeer 2020)
+  virtual void linear_swiglu(Matrix x, const LinearWeight& gate_up, Matrix out) = 0;
+  /// Norms and rotates the heads of q E [M, H d] in place; norms and rotates the keys of kv E [M, 2 K d] (keys, then
+  /// values) and stores both in the pages of their positions, leaving kv undefined. A q or kv of no columns is left
+  /// out. `rows`, of `step`, are those of q and kv.
+  virtual void norm_rope_store(Matrix q, Matrix kv, const Step& step, const Rows& rows, const HeadNormRope& how,
+                               const KvPages& pages) = 0;
+  /// Causal attention with grouped heads: a row at position p sees positions 0..p of its sequence.
+  /// out E [M, H d]; q E [M, H d]; scores are scaled by 1 / sqrt(d). `rows`, of `step`, are those of q.
+  virtual void attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) = 0;
+  /// out [B, D] = x[step.last_indices[b]], both of one dtype.
+  virtual void gather_last(Matrix x, const Step& step, Matrix out) = 0;
   /// x f32 [B, D] = x / |x|, in place; a row whose norm is zero or not finite stays as it is.
   virtual void l2_normalize(Matrix x) = 0;
 };
+
+/// Values brought to the device.
+Vector make_vector(Ops& ops, std::span<const float> values);
+Table make_table(Ops& ops, const ConstMatrix& values);
+RopeTable make_rope_table(Ops& ops, double theta, int64_t head_dim, int64_t positions);
 
 }  // namespace quern

@@ -4,20 +4,22 @@
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <new>
 #include <utility>
-
-#include "base/check.h"
 
 namespace quern {
 
 class Buffer {
  public:
   Buffer() = default;
-  /// Reserves address space; an exhausted one is a bug in the caller's sizing.
+  /// Reserves address space; throws std::bad_alloc when there is none.
   explicit Buffer(size_t bytes) : bytes_(bytes) {
     if (bytes == 0) return;
     data_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    QUERN_CHECK(data_ != MAP_FAILED, "mmap of a buffer failed");
+    if (data_ == MAP_FAILED) {
+      data_ = nullptr;
+      throw std::bad_alloc();
+    }
     madvise(data_, bytes, MADV_HUGEPAGE);  // fewer TLB misses; harmless where refused
   }
   Buffer(Buffer&& other) noexcept

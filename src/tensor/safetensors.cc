@@ -12,6 +12,8 @@
 #include <optional>
 #include <set>
 
+#include "base/excerpt.h"
+
 namespace quern {
 namespace {
 
@@ -19,12 +21,21 @@ constexpr size_t kHeaderBytesMax = 100u << 20;  // the format's own limit
 
 Error bad(const std::string& file, const std::string& what) { return invalid_argument(file + ": " + what); }
 
-/// Bytes of one element; 0 for a dtype that the format does not have.
-size_t stored_element_bytes(std::string_view dtype) {
-  if (dtype == "F64" || dtype == "I64" || dtype == "U64") return 8;
-  if (dtype == "F32" || dtype == "I32" || dtype == "U32") return 4;
-  if (dtype == "F16" || dtype == "BF16" || dtype == "I16" || dtype == "U16") return 2;
-  if (dtype == "I8" || dtype == "U8" || dtype == "BOOL" || dtype == "F8_E4M3" || dtype == "F8_E5M2") return 1;
+/// Bits of one element; 0 for a dtype that the format does not have.
+size_t stored_element_bits(std::string_view dtype) {
+  struct Kind {
+    size_t bits;
+    std::initializer_list<std::string_view> names;
+  };
+  static const Kind kKinds[] = {
+      {64, {"F64", "I64", "U64", "C64"}},
+      {32, {"F32", "I32", "U32"}},
+      {16, {"F16", "BF16", "I16", "U16"}},
+      {8, {"I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}},
+      {6, {"F6_E2M3", "F6_E3M2"}},
+      {4, {"F4"}}};
+  for (const Kind& kind : kKinds)
+    if (std::find(kind.names.begin(), kind.names.end(), dtype) != kind.names.end()) return kind.bits;
   return 0;
 }
 
@@ -38,15 +49,15 @@ std::optional<DType> compute_readable(std::string_view dtype) {
 /// One member of the header: {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}.
 Result<SafetensorsEntry> parse_entry(std::string name, simdjson::dom::element value, size_t data_begin,
                                      size_t file_bytes, const std::string& file) {
-  const std::string where = "tensor \"" + name + "\": ";
+  const std::string where = "tensor \"" + excerpt(name) + "\": ";
   SafetensorsEntry entry;
   entry.name = std::move(name);
   std::string_view dtype;
   if (value["dtype"].get(dtype) != simdjson::SUCCESS)
     return bad(file, where + "expected a string \"dtype\", found none");
   entry.dtype = dtype;
-  size_t bytes = stored_element_bytes(dtype);
-  if (bytes == 0) return bad(file, where + "expected a safetensors dtype, found \"" + entry.dtype + "\"");
+  size_t bits = stored_element_bits(dtype);
+  if (bits == 0) return bad(file, where + "expected a safetensors dtype, found \"" + excerpt(dtype) + "\"");
 
   simdjson::dom::array shape;
   if (value["shape"].get(shape) != simdjson::SUCCESS)
@@ -56,7 +67,7 @@ Result<SafetensorsEntry> parse_entry(std::string name, simdjson::dom::element va
     if (dim.get(size) != simdjson::SUCCESS || size < 0)
       return bad(file, where + "expected dimensions >= 0, found something else");
     entry.shape.push_back(size);
-    if (__builtin_mul_overflow(bytes, static_cast<size_t>(size), &bytes))
+    if (__builtin_mul_overflow(bits, static_cast<size_t>(size), &bits))
       return bad(file, where + "expected a shape that fits the address space, found an overflow");
   }
 
@@ -70,8 +81,8 @@ Result<SafetensorsEntry> parse_entry(std::string name, simdjson::dom::element va
   if (begin > end || end > data_bytes)
     return bad(file, where + "expected offsets within " + std::to_string(data_bytes) + " bytes of data, found " +
                          std::to_string(begin) + ".." + std::to_string(end));
-  if (end - begin != bytes)
-    return bad(file, where + "expected " + std::to_string(bytes) + " bytes for its shape, found " +
+  if (bits % 8 != 0 || end - begin != bits / 8)
+    return bad(file, where + "expected " + std::to_string((bits + 7) / 8) + " bytes for its shape, found " +
                          std::to_string(end - begin));
   entry.begin = data_begin + begin;
   entry.end = data_begin + end;
@@ -83,8 +94,9 @@ Result<void> check_overlap(std::vector<SafetensorsEntry>& entries, const std::st
             [](const auto& a, const auto& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   for (size_t i = 1; i < entries.size(); ++i) {
     if (entries[i].begin < entries[i - 1].end)
-      return bad(file, "tensor \"" + entries[i].name + "\": expected data of its own, found an overlap with \"" +
-                           entries[i - 1].name + "\"");
+      return bad(file, "tensor \"" + excerpt(entries[i].name) +
+                           "\": expected data of its own, found an overlap with \"" + excerpt(entries[i - 1].name) +
+                           "\"");
   }
   return {};
 }
@@ -98,8 +110,11 @@ Result<std::vector<std::string>> shard_files(const std::string& index_path) {
   std::set<std::string> names;
   for (auto [tensor, value] : map) {
     std::string_view name;
-    if (value.get(name) != simdjson::SUCCESS || name.empty() || name.find('/') != std::string_view::npos)
-      return bad(index_path, "tensor \"" + std::string(tensor) + "\": expected the name of a file beside the index");
+    const std::string where =
+        "tensor \"" + excerpt(tensor) + "\": expected the name of a file beside the index, found ";
+    if (value.get(name) != simdjson::SUCCESS) return bad(index_path, where + "no string");
+    if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\0", 2)) != name.npos)
+      return bad(index_path, where + "\"" + excerpt(name) + "\"");
     names.emplace(name);
   }
   return std::vector<std::string>(names.begin(), names.end());
@@ -119,14 +134,14 @@ Result<std::vector<SafetensorsEntry>> parse_safetensors_header(std::string_view 
   simdjson::dom::parser parser;
   simdjson::dom::object header;
   const simdjson::padded_string json(bytes.substr(8, header_bytes));
-  if (parser.parse(json).get(header) != simdjson::SUCCESS)
-    return bad(file, "expected a JSON object as header, found something else");
+  if (const auto error = parser.parse(json).get(header); error != simdjson::SUCCESS)
+    return bad(file, std::string("expected a JSON object as header: ") + simdjson::error_message(error));
 
   std::vector<SafetensorsEntry> entries;
   std::set<std::string> seen;
   for (auto [key, value] : header) {
     if (key == "__metadata__") continue;
-    if (!seen.emplace(key).second) return bad(file, "tensor \"" + std::string(key) + "\": expected once, found twice");
+    if (!seen.emplace(key).second) return bad(file, "tensor \"" + excerpt(key) + "\": expected once, found twice");
     auto entry = parse_entry(std::string(key), value, 8 + header_bytes, file_bytes, file);
     if (!entry) return entry.error();
     entries.push_back(std::move(*entry));
@@ -161,11 +176,10 @@ Result<void> Safetensors::map_file(const std::string& path) {
   auto entries = parse_safetensors_header({base, mapping->bytes}, mapping->bytes, path);
   if (!entries) return entries.error();
   for (SafetensorsEntry& entry : *entries) {
-    const auto dtype = compute_readable(entry.dtype);
-    if (!dtype) return bad(path, "tensor \"" + entry.name + "\": expected F32, BF16 or F16, found " + entry.dtype);
-    Tensor tensor{base + entry.begin, *dtype, std::move(entry.shape), entry.end - entry.begin, path};
+    Tensor tensor{base + entry.begin,     compute_readable(entry.dtype), std::move(entry.dtype),
+                  std::move(entry.shape), entry.end - entry.begin,       path};
     if (!tensors_.emplace(entry.name, std::move(tensor)).second)
-      return bad(path, "tensor \"" + entry.name + "\": expected in one shard, found in two");
+      return bad(path, "tensor \"" + excerpt(entry.name) + "\": expected in one shard, found in two");
   }
   mappings_.push_back(std::move(mapping));
   return {};
@@ -176,13 +190,14 @@ Result<Safetensors> Safetensors::open(const std::string& model_dir) {
   file.path_ = model_dir;
   std::vector<std::string> names{"model.safetensors"};
   const std::string index = model_dir + "/model.safetensors.index.json";
-  if (!std::filesystem::exists(model_dir + "/" + names[0]) && std::filesystem::exists(index)) {
+  std::error_code unreadable;  // then opening the file says why
+  if (!std::filesystem::exists(model_dir + "/" + names[0], unreadable) && std::filesystem::exists(index, unreadable)) {
     auto shards = shard_files(index);
     if (!shards) return shards.error();
     names = std::move(*shards);
   }
   for (const std::string& name : names) {
-    if (auto mapped = file.map_file((std::filesystem::path(model_dir) / name).string()); !mapped) return mapped.error();
+    if (auto mapped = file.map_file(model_dir + "/" + name); !mapped) return mapped.error();
   }
   return file;
 }

@@ -1,13 +1,16 @@
 // Safetensors: the tensors of a checkpoint, one file or many shards, mapped into memory.
 //
-// Owns the mappings; a tensor's data points into them. Every offset, shape, dtype and length is checked before a
-// pointer is handed out, so that no header can make a read leave its file. Read-only after open(); any thread may read.
+// Owns the mappings; a tensor's data points into them, aligned or not, as the format does not ask for it. Every offset,
+// shape and length is checked before a pointer is handed out, so that no header can make a read leave its file. Tensors
+// of every dtype of the format are here; whoever uses one checks that it is of the kind it can read. A file that is cut
+// while it is mapped ends the process (SIGBUS): keep this object for loading only. Read-only after open(); any thread.
 // Format: https://github.com/huggingface/safetensors (u64 header length, JSON header, data).
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,7 +22,8 @@ namespace quern {
 
 struct Tensor {
   const void* data = nullptr;
-  DType dtype = DType::kF32;
+  std::optional<DType> dtype;  // none: stored in a format that nothing here computes from
+  std::string stored_as;       // as written: "F32", "I64", ...
   std::vector<int64_t> shape;
   size_t bytes = 0;
   std::string file;  // for messages
@@ -28,7 +32,7 @@ struct Tensor {
 /// Where the tensors of one file lie, without their data. Offsets are relative to the start of the file.
 struct SafetensorsEntry {
   std::string name;
-  std::string dtype;  // as written: "F32", "BF16", ...
+  std::string dtype;  // as written; one that the format knows
   std::vector<int64_t> shape;
   size_t begin = 0;
   size_t end = 0;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/version.h"
 #include "tokenizer/tokenizer.h"
 
 namespace {
@@ -48,7 +49,7 @@ int write_ids(const quern::Tokenizer& tokenizer, const std::vector<std::string>&
 }
 
 int time_runs(const quern::Tokenizer& tokenizer, const std::vector<std::string>& texts, int runs, double load_s) {
-  std::printf("{\"load_s\": %.6f, \"run_s\": [", load_s);
+  std::printf("{\"commit\": \"%s\", \"load_s\": %.6f, \"run_s\": [", quern::kCommit, load_s);
   size_t tokens = 0;
   for (int run = 0; run < runs; ++run) {
     const auto start = std::chrono::steady_clock::now();

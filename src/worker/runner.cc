@@ -1,34 +1,63 @@
 #include "worker/runner.h"
 
 #include <algorithm>
-#include <cmath>
+#include <exception>
+#include <new>
 
+#include "base/excerpt.h"
 #include "tensor/safetensors.h"
 
 namespace quern {
+namespace {
+
+/// Where exceptions of oneDNN, of a device's library and of the allocator enter: they go no further.
+template <typename F>
+auto without_exceptions(const F& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return internal_error("out of memory");  // short enough to need none
+  } catch (const std::exception& e) {
+    return internal_error("the model failed: " + excerpt(e.what()));
+  }
+}
+
+}  // namespace
 
 Result<std::unique_ptr<LocalRunner>> LocalRunner::create(const std::string& model_dir, const RunnerOptions& options,
                                                          std::unique_ptr<Ops> ops) {
-  QUERN_CHECK(
-      options.batch_tokens_max > 0 && options.batch_spans_max > 0 && options.kv_blocks > 0 && options.block_tokens > 0,
-      "runner limits must be positive");
+  QUERN_CHECK(options.batch_tokens_max > 0 && options.batch_spans_max > 0 && options.positions_max >= 0 &&
+                  options.kv_blocks > 0 && options.block_tokens > 0,
+              "runner limits must be positive");
+  auto made = without_exceptions([&] { return load(model_dir, options, std::move(ops)); });
+  if (made || made.error().code != ErrorCode::kInternal) return made;
+  return internal_error(model_dir + ": cannot load the model: " + made.error().message);
+}
+
+Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_dir, const RunnerOptions& options,
+                                                       std::unique_ptr<Ops> ops) {
   auto config = read_model_config(model_dir);
   if (!config) return config.error();
   auto file = Safetensors::open(model_dir);
   if (!file) return file.error();
-  const DType dtype = options.dtype.value_or(stored_dtype(*file) == DType::kF32 ? DType::kF32 : ops->preferred_dtype());
-  if (!ops->supports(dtype))
-    return invalid_argument("dtype " + std::string(dtype_name(dtype)) + " is not implemented on this machine; use f32",
-                            "--dtype");
-  auto weights = load_qwen3_weights(std::move(*file), *config, *ops, dtype);
-  if (!weights) return weights.error();
 
   auto runner = std::unique_ptr<LocalRunner>(new LocalRunner());
   runner->options_ = options;
+  if (options.positions_max == 0)
+    runner->options_.positions_max = static_cast<int32_t>(config->max_position_embeddings);
   runner->ops_ = std::move(ops);
-  const int64_t pooled_max = std::min(options.batch_spans_max, options.batch_tokens_max);
-  const Qwen3::Limits limits{options.batch_tokens_max, pooled_max, options.kv_blocks, options.block_tokens};
-  runner->model_ = std::make_unique<Qwen3>(*runner->ops_, std::move(*config), std::move(*weights), dtype, limits);
+  const Qwen3::Limits limits{options.batch_tokens_max, options.batch_spans_max, runner->options_.positions_max,
+                             options.kv_blocks, options.block_tokens};
+  const Precision precision =
+      options.dtype ? Precision::all(*options.dtype) : runner->ops_->preferred(stored_dtype(*file));
+  if (auto prepared = runner->ops_->prepare(Qwen3::shape(*config, limits), precision); !prepared) {
+    Error error = prepared.error();
+    if (error.param.empty()) error.message = model_dir + "/config.json: " + error.message;
+    return error;
+  }
+  auto weights = load_qwen3_weights(*file, *config, *runner->ops_, precision.weights);
+  if (!weights) return weights.error();
+  runner->model_ = std::make_unique<Qwen3>(*runner->ops_, std::move(*config), std::move(*weights), precision, limits);
   return runner;
 }
 
@@ -59,9 +88,8 @@ Result<void> LocalRunner::check(const Batch& batch) const {
       return invalid_argument(where + "spans must tile the tokens in order");
     next += span.token_count;
     const int64_t end = int64_t{span.position_begin} + span.token_count;
-    if (span.position_begin < 0 || end > config().max_position_embeddings)
-      return invalid_argument(where + "positions must lie within 0.." +
-                              std::to_string(config().max_position_embeddings));
+    if (span.position_begin < 0 || end > options_.positions_max)
+      return invalid_argument(where + "positions must lie within 0.." + std::to_string(options_.positions_max));
     if (span.block_begin < 0 || span.block_count < 0 || int64_t{span.block_begin} + span.block_count > blocks ||
         int64_t{span.block_count} * options_.block_tokens < end)
       return invalid_argument(where + "its page table must lie within block_ids and hold every position");
@@ -70,28 +98,53 @@ Result<void> LocalRunner::check(const Batch& batch) const {
   return {};
 }
 
-Result<BatchResult> LocalRunner::run(const Batch& batch) {
-  if (auto checked = check(batch); !checked) return checked.error();
-  std::vector<SequenceStep> steps;
-  for (const Span& span : batch.spans) {
-    const int32_t* blocks = batch.block_ids.data() + span.block_begin;
-    steps.push_back({{span.token_begin, span.token_count, span.position_begin, blocks}, span.is_last});
-  }
-  const Matrix vectors = model_->forward(batch.token_ids, steps);
+Result<void> LocalRunner::start(const Batch& batch) {
+  QUERN_CHECK(in_flight_.size() < kInFlightMax, "more batches in flight than a runner takes");
+  return without_exceptions([&]() -> Result<void> {
+    if (auto checked = check(batch); !checked) return checked;
+    step_.clear();
+    const std::span<const int32_t> tokens = batch.token_ids;
+    const std::span<const int32_t> blocks = batch.block_ids;
+    for (const Span& span : batch.spans) {
+      step_.add(tokens.subspan(span.token_begin, span.token_count), span.position_begin,
+                blocks.subspan(span.block_begin, span.block_count), span.is_last);
+    }
+    InFlight started{batch.id, static_cast<size_t>(step_.last.count()), nullptr};
+    started.vectors = ops_->start_read(model_->forward(step_));
+    in_flight_.push_back(std::move(started));
+    return {};
+  });
+}
 
+Result<BatchResult> LocalRunner::finish() {
+  QUERN_CHECK(!in_flight_.empty(), "no batch in flight");
+  InFlight oldest = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  return without_exceptions([&] { return collect(std::move(oldest)); });
+}
+
+Result<BatchResult> LocalRunner::collect(InFlight oldest) {
+  const size_t width = static_cast<size_t>(config().hidden_size);
+  std::vector<float> values(oldest.outputs * width);
+  ops_->read(*oldest.vectors, values);
   BatchResult result;
-  result.batch_id = batch.id;
-  for (int64_t b = 0; b < vectors.rows; ++b) {
-    const float* row = vectors.f32() + b * vectors.cols;
-    if (!is_unit({row, static_cast<size_t>(vectors.cols)}))
-      return internal_error("the model produced a vector that is not finite or not of norm 1");
-    result.vectors.push_back({{row, row + vectors.cols}});
+  result.batch_id = oldest.batch_id;
+  for (size_t b = 0; b < oldest.outputs; ++b) {
+    const std::span<const float> row(values.data() + b * width, width);
+    if (!is_unit(row)) return internal_error("the model produced a vector that is not finite or not of norm 1");
+    result.vectors.push_back({{row.begin(), row.end()}});
   }
   return result;
 }
 
+Result<BatchResult> LocalRunner::run(const Batch& batch) {
+  QUERN_CHECK(in_flight_.empty(), "run() beside batches in flight");
+  if (auto started = start(batch); !started) return started.error();
+  return finish();
+}
+
 const ModelConfig& LocalRunner::config() const { return model_->config(); }
-DType LocalRunner::dtype() const { return model_->dtype(); }
+DType LocalRunner::dtype() const { return model_->precision().activations; }
 MemoryBytes LocalRunner::memory_bytes() const {
   return {model_->weight_bytes(), model_->kv_bytes(), model_->activation_bytes()};
 }

@@ -1,82 +1,21 @@
-"""`quern serve` as a process: start, readiness, wrong models, SIGTERM under load."""
+"""`quern serve` as a process: start, readiness, wrong models. How it ends is in test_stop.py."""
 import json
-import os
 import pathlib
 import shutil
-import signal
 import subprocess
-import threading
-import time
-import urllib.error
-import urllib.request
 
 import pytest
 
 
-def post(base, body, timeout=60):
-    request = urllib.request.Request(f"{base}/v1/embeddings", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=timeout) as response:
-        return json.load(response)
+def embed(server, text):
+    return server.post("/v1/embeddings", {"input": text})
 
 
-class Server:
-    def __init__(self, quern, model, folder, *arguments):
-        self.port_file = folder / f"port-{os.urandom(4).hex()}"
-        self.log = folder / "log"
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen([quern, "serve", "--model-path", model, "--port", "0", "--port-file", self.port_file, *arguments], stderr=log)
-        for _ in range(600):
-            assert self.process.poll() is None, self.log.read_text()
-            if self.port_file.exists():
-                self.base = f"http://127.0.0.1:{self.port_file.read_text().strip()}"
-                try:
-                    urllib.request.urlopen(f"{self.base}/ready", timeout=5).close()
-                    return
-                except urllib.error.HTTPError as error:
-                    assert error.code == 503
-            time.sleep(0.02)
-        raise AssertionError("not ready: " + self.log.read_text())
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
-
-
-def test_sigterm_under_load_answers_every_accepted_request(quern, tiny_model, tmp_path):
-    server = Server(quern, tiny_model, tmp_path)
-    outcomes, stopping = [], threading.Event()
-
-    def client():
-        while not stopping.is_set():
-            try:
-                outcomes.append(len(post(server.base, {"input": ["some text " * 50] * 20})["data"]))
-            except urllib.error.HTTPError as error:
-                outcomes.append(f"HTTP {error.code}")
-            except urllib.error.URLError as error:
-                # Refused before the request was accepted: the listener is closed.
-                outcomes.append("refused" if isinstance(error.reason, ConnectionRefusedError) else repr(error.reason))
-                return
-
-    clients = [threading.Thread(target=client) for _ in range(8)]
-    for thread in clients:
-        thread.start()
-    time.sleep(1.0)
-    code = server.stop()
-    stopping.set()
-    for thread in clients:
-        thread.join()
-    assert code == 0, server.log.read_text()
-    assert outcomes.count(20) >= 8
-    # A connection reset before the request was read is the transport's last word to a late client; anything else is a loss.
-    assert set(outcomes) <= {20, "refused", "HTTP 503"} or all("Reset" in str(o) for o in set(outcomes) - {20, "refused", "HTTP 503"}), set(outcomes)
-    assert not any(str(o).startswith("HTTP 5") and o != "HTTP 503" for o in outcomes), set(outcomes)
-
-
-def test_every_log_line_is_ecs_json(quern, tiny_model, tmp_path):
-    server = Server(quern, tiny_model, tmp_path)
-    post(server.base, {"input": "hello"})
+def test_every_log_line_is_ecs_json(start):
+    server = start()
+    embed(server, "hello")
     assert server.stop() == 0
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in server.log_text().splitlines()]
     assert all({"@timestamp", "log.level", "message", "ecs.version"} <= set(line) for line in lines)
     requests = [line for line in lines if line.get("url.path") == "/v1/embeddings"]
     assert len(requests) == 1 and requests[0]["http.response.status_code"] == 200
@@ -128,9 +67,9 @@ def test_unknown_command_and_flag_suggest_the_nearest(quern):
     assert done.returncode == 2 and "--max-batch-tokens" in done.stderr
 
 
-def test_port_in_use_is_said(quern, tiny_model, tmp_path):
-    server = Server(quern, tiny_model, tmp_path)
-    port = server.base.rsplit(":", 1)[1]
+def test_port_in_use_is_said(quern, tiny_model, start):
+    server = start()
+    port = str(server.port)
     done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", port], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and port in done.stderr, done.stderr
     assert server.stop() == 0

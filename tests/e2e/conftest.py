@@ -8,56 +8,26 @@ QUERN_BENCH_SERVER or the newest one under build/. Tests of the whole path run a
 import os
 import pathlib
 import shlex
-import signal
 import socket
-import subprocess
-import time
+import sys
 
-import httpx
 import openai
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import quern_server  # noqa: E402
 
 
-class Server:
-    """A running server process. `stop()` sends SIGTERM and returns the exit status."""
+class Server(quern_server.Server):
+    """A server with the clients that these tests talk through."""
 
-    def __init__(self, command, startup_s=30.0):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.base_url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen([*command, "--port", str(self.port)], stdout=subprocess.DEVNULL)
-        end = time.monotonic() + startup_s
-        while True:
-            try:
-                if httpx.get(self.base_url + "/ready", timeout=5).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
-            if self.process.poll() is not None:
-                raise RuntimeError(f"{command} ended with {self.process.returncode} before it was ready")
-            if time.monotonic() > end:
-                self.process.kill()
-                raise RuntimeError(f"{command} was not ready within {startup_s} s")
-            time.sleep(0.05)
-
-    def stop(self, timeout_s=40.0):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout_s)
+    @property
+    def base_url(self):
+        return self.url
 
     def connect(self, timeout_s=10.0):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout_s)
-
-    def metric(self, name):
-        """Sum of all samples of a metric."""
-        total = 0.0
-        for line in httpx.get(self.base_url + "/metrics").text.splitlines():
-            if line.split("{")[0].split(" ")[0] == name:
-                total += float(line.rsplit(" ", 1)[1])
-        return total
 
     def client(self, key="unused"):
         return openai.OpenAI(base_url=self.base_url + "/v1", api_key=key, max_retries=0, timeout=60)
@@ -101,6 +71,6 @@ def real():
     command = os.environ.get("QUERN_BINARY")
     if not command:
         pytest.skip("SKIPPED: QUERN_BINARY is not set, the whole path is not tested")
-    server = Server(shlex.split(command), startup_s=300)
+    server = Server(shlex.split(command))
     yield server
     assert server.stop() == 0

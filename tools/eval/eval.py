@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "models/quern-mini/train"), str(ROOT / "tools")]
 import dev_sets  # noqa: E402
 import select_texts  # noqa: E402
-from quern_server import Server  # noqa: E402
+from quern_server import Server, run_tool  # noqa: E402
 
 BATCH = 128
 GOALS = {"sts_en": 0.78, "sts_zh": 0.70, "lcqmc": 0.60, "scifact": 0.50, "enzh": 0.80}
@@ -115,4 +115,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(main)

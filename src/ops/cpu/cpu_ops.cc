@@ -3,145 +3,161 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "base/check.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/one_thread.h"
 #include "ops/cpu/packed_linear.h"
 #include "ops/cpu/thread_pool.h"
+#include "ops/host_memory.h"
 
 namespace quern {
 namespace {
 
 const PackedLinear& packed(const LinearWeight& weight) { return static_cast<const PackedLinear&>(weight); }
-char* row_at(const Matrix& m, int64_t row) {
-  return static_cast<char*>(m.data) + row * m.cols * static_cast<int64_t>(dtype_bytes(m.dtype));
+
+char* row_at(const Matrix& m, int64_t row) { return static_cast<char*>(m.data) + row * m.stride_bytes(); }
+char* at(const Matrix& m, int64_t row, int64_t col) {
+  return row_at(m, row) + col * static_cast<int64_t>(dtype_bytes(m.dtype));
 }
 
-void* at(const Matrix& m, int64_t row, int64_t col) {
-  return row_at(m, row) + col * static_cast<int64_t>(dtype_bytes(m.dtype));
+Error beyond(const char* what, int64_t allowed, int64_t found) {
+  return invalid_argument(std::string(what) + ": expected at most " + std::to_string(allowed) + " on the CPU, found " +
+                          std::to_string(found));
 }
 
 class CpuOps : public Ops {
  public:
-  explicit CpuOps(int threads) : kernels_(select_kernels()), pool_(threads, run_onednn_on_this_thread_only) {
+  CpuOps(const Kernels& kernels, int threads) : kernels_(kernels), pool_(threads, run_onednn_on_this_thread_only) {
     scratch_.resize(threads);
   }
 
   std::string_view name() const override { return kernels_.name; }
-  bool supports(DType compute) const override {
-    return compute == DType::kF32 || (compute == DType::kBf16 && engine_.has_bf16());
-  }
-  DType preferred_dtype() const override { return engine_.has_native_bf16() ? DType::kBf16 : DType::kF32; }
-  int threads() const override { return pool_.threads(); }
 
-  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType compute) override {
+  /// bf16 only where products of it are native.
+  Precision preferred(DType stored) const override {
+    return Precision::all(stored != DType::kF32 && engine_.has_native_bf16() ? DType::kBf16 : DType::kF32);
+  }
+
+  Result<void> prepare(const ModelShape& shape, const Precision& precision) override {
+    const DType dtype = precision.activations;
+    if (precision.weights != dtype || precision.kv != dtype)
+      return invalid_argument("the CPU computes with one format for activations, weights and K/V", "--dtype");
+    if (dtype != DType::kF32 && (dtype != DType::kBf16 || !engine_.has_bf16()))
+      return invalid_argument(
+          "dtype " + std::string(dtype_name(dtype)) + " is not implemented on this machine; use f32", "--dtype");
+    if (shape.head_dim > kHeadDimMax) return beyond("head_dim", kHeadDimMax, shape.head_dim);
+    if (shape.head_dim % 2 != 0) return invalid_argument("head_dim: expected an even number");
+    const int64_t group = shape.heads / std::max<int64_t>(shape.kv_heads, 1);
+    if (group > kAttentionRows) return beyond("query heads for one K/V head", kAttentionRows, group);
+    return {};
+  }
+
+  std::unique_ptr<Memory> allocate(size_t bytes) override { return std::make_unique<HostMemory>(bytes); }
+  void upload(const void* from, size_t bytes, Memory& to) override { upload_to_host(from, bytes, to); }
+  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) override {
     run_onednn_on_this_thread_only();
-    return engine_.pack(parts, compute);
+    return engine_.pack(parts, weights);
+  }
+  size_t kv_block_bytes(const KvPages& shape) const override {
+    return static_cast<size_t>(kv_block_elements(shape)) * dtype_bytes(shape.dtype);
   }
 
-  void embed(std::span<const int32_t> ids, const ConstMatrix& table, Matrix out) override {
+  void run(const Step&, bool, const std::function<void()>& body) override { body(); }
+  std::unique_ptr<Readback> start_read(Matrix x) override { return std::make_unique<HostReadback>(x); }
+  void read(Readback& started, std::span<float> out) override { static_cast<HostReadback&>(started).copy_to(out); }
+
+  void embed(const Step& step, const Table& table, Matrix out) override {
     const int64_t row_bytes = table.cols * static_cast<int64_t>(dtype_bytes(table.dtype));
+    const char* rows = static_cast<const char*>(table.memory->data);
     each_row(out.rows, [&](int64_t t) {
-      kernels_.load_row(static_cast<const char*>(table.data) + ids[t] * row_bytes, table.dtype, table.cols,
-                        out.f32() + t * out.cols);
+      kernels_.load_row(rows + step.token_ids[t] * row_bytes, table.dtype, table.cols, out.f32() + t * out.stride);
     });
   }
 
-  void rms_norm(Matrix x, const float* weight, float eps, Matrix out) override {
+  void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) override {
     each_row(x.rows, [&](int64_t t) {
-      kernels_.rms_norm(x.f32() + t * x.cols, weight, eps, x.cols, row_at(out, t), out.dtype);
+      kernels_.rms_norm(x.f32() + t * x.stride, weight.data(), eps, x.cols, row_at(out, t), out.dtype);
     });
   }
 
-  void linear(Matrix x, const LinearWeight& weight, Matrix out) override {
-    each_tile(x, packed(weight), [&](const Tile& tile, int thread) {
-      const float* sums = tile_product(x, packed(weight), tile, 0, thread);
+  void linear(Matrix x, const WeightColumns& columns, Matrix out) override {
+    each_tile(x, columns, [&](const Tile& tile, int thread) {
+      const float* sums = tile_product(x, packed(*columns.weight), *tile.slice, tile, 0, thread);
       for (int64_t r = 0; r < tile.rows; ++r)
         kernels_.store_row(sums + r * tile.stride, tile.cols, at(out, tile.row + r, tile.col), out.dtype);
     });
   }
 
-  void linear_add(Matrix x, const LinearWeight& weight, Matrix residual) override {
-    each_tile(x, packed(weight), [&](const Tile& tile, int thread) {
-      const float* sums = tile_product(x, packed(weight), tile, 0, thread);
+  void linear_add(Matrix x, const WeightColumns& columns, Matrix residual) override {
+    each_tile(x, columns, [&](const Tile& tile, int thread) {
+      const float* sums = tile_product(x, packed(*columns.weight), *tile.slice, tile, 0, thread);
       for (int64_t r = 0; r < tile.rows; ++r)
-        kernels_.add_row(sums + r * tile.stride, tile.cols, residual.f32() + (tile.row + r) * residual.cols + tile.col);
+        kernels_.add_row(sums + r * tile.stride, tile.cols,
+                         residual.f32() + (tile.row + r) * residual.stride + tile.col);
     });
   }
 
-  void linear_swiglu(Matrix x, const LinearWeight& gate, const LinearWeight& up, Matrix out) override {
-    each_tile(x, packed(gate), [&](const Tile& tile, int thread) {
-      const float* gates = tile_product(x, packed(gate), tile, 0, thread);
-      const float* ups = tile_product(x, packed(up), tile, 1, thread);
+  void linear_swiglu(Matrix x, const LinearWeight& gate_up, Matrix out) override {
+    const PackedLinear& weight = packed(gate_up);
+    const auto gates = weight.slices(gate_up.parts(0, 1));
+    const auto ups = weight.slices(gate_up.parts(1, 1));
+    each_tile(x, gate_up.parts(0, 1), [&](const Tile& tile, int thread) {
+      const PackedLinear::Slice& up_slice = ups[tile.slice - gates.data()];  // both parts are cut alike
+      const float* gate = tile_product(x, weight, *tile.slice, tile, 0, thread);
+      const float* up = tile_product(x, weight, up_slice, tile, 1, thread);
       for (int64_t r = 0; r < tile.rows; ++r)
-        kernels_.swiglu(gates + r * tile.stride, ups + r * tile.stride, tile.cols, at(out, tile.row + r, tile.col),
+        kernels_.swiglu(gate + r * tile.stride, up + r * tile.stride, tile.cols, at(out, tile.row + r, tile.col),
                         out.dtype);
     });
   }
 
-  void norm_rope_q(Matrix q, std::span<const SequenceRows> rows, const HeadNormRope& rope) override {
-    positions_of(rows, q.rows);
-    const int64_t d = rope.head_dim;
-    each_row(q.rows, [&](int64_t t) {
-      char* row = row_at(q, t);
+  void norm_rope_store(Matrix q, Matrix kv, const Step& step, const Rows& rows, const HeadNormRope& how,
+                       const KvPages& pages) override {
+    const int64_t d = how.rope->head_dim;
+    each_row(rows.count(), [&](int64_t t) {
+      const float* cos_sin = how.rope->data() + rows.positions[t] * d;
+      const HeadTurn turn{how.q_norm->data(), how.eps, cos_sin, d};
       for (int64_t h = 0; h < q.cols / d; ++h) {
-        void* head = row + h * d * static_cast<int64_t>(dtype_bytes(q.dtype));
-        kernels_.norm_rope(head, rope, positions_[t], d, head, 1, q.dtype);
+        void* head = at(q, t, h * d);
+        kernels_.norm_rope(head, turn, head, 1, q.dtype);
       }
+      if (kv.cols > 0) store_kv(kv, t, step.table(rows.sequence_of[t]), rows.positions[t], how, cos_sin, pages);
     });
   }
 
-  void norm_rope_store_kv(Matrix kv, std::span<const SequenceRows> rows, const HeadNormRope& rope,
-                          const KvPages& pages) override {
-    positions_of(rows, kv.rows);
+  void attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) override {
     const int64_t d = pages.head_dim;
-    const int64_t S = pages.block_tokens;
-    const int64_t bytes = static_cast<int64_t>(dtype_bytes(kv.dtype));
-    each_row(kv.rows, [&](int64_t t) {
-      const int64_t position = positions_[t];
-      char* block = static_cast<char*>(pages.data) + tables_[t][position / S] * pages.block_elements() * bytes;
-      const char* row = row_at(kv, t);
-      for (int64_t k = 0; k < pages.heads; ++k) {
-        char* key = block + (k * d * S + position % S) * bytes;
-        char* value = block + (pages.heads * d * S + (k * S + position % S) * d) * bytes;
-        kernels_.norm_rope(row + k * d * bytes, rope, position, d, key, S, kv.dtype);
-        std::memcpy(value, row + (pages.heads + k) * d * bytes, d * bytes);
-      }
-    });
-  }
-
-  void attention(Matrix q, std::span<const SequenceRows> rows, const KvPages& pages, Matrix out) override {
-    const int32_t group = static_cast<int32_t>(q.cols / (int64_t{pages.heads} * pages.head_dim));
+    const int32_t group = static_cast<int32_t>(q.cols / (pages.heads * d));
     QUERN_CHECK(group <= kAttentionRows, "more query heads for one K/V head than a tile holds");
     const int64_t tile_tokens = kAttentionRows / group;
     tiles_.clear();
-    for (const SequenceRows& sequence : rows) {
+    for (const SequenceRows& sequence : rows.sequences) {
       for (int64_t row = 0; row < sequence.row_count; row += tile_tokens) {
+        const int64_t first = sequence.row_begin + row;
+        const int32_t count = static_cast<int32_t>(std::min(tile_tokens, sequence.row_count - row));
         for (int32_t k = 0; k < pages.heads; ++k) {
-          const int64_t offset = int64_t{k} * group * pages.head_dim * static_cast<int64_t>(dtype_bytes(q.dtype));
-          tiles_.push_back({row_at(q, sequence.row_begin + row) + offset,
-                            row_at(out, sequence.row_begin + row) + offset, q.cols,
-                            static_cast<int32_t>(std::min(tile_tokens, sequence.row_count - row)), group,
-                            sequence.position_begin + row, k, sequence.blocks});
+          tiles_.push_back({at(q, first, k * group * d), at(out, first, k * group * d), q.stride, out.stride, count,
+                            group, sequence.position_begin + row, k, step.table(sequence.sequence)});
         }
       }
     }
     pool_.run(static_cast<int64_t>(tiles_.size()), [&](int64_t index, int thread) {
       // The longest first, so that no thread is left with one at the end.
       const AttentionTile& tile = tiles_[tiles_.size() - 1 - index];
-      kernels_.attention(tile, pages, scratch(thread, attention_scratch_floats(pages.head_dim)));
+      kernels_.attention(tile, pages, scratch(thread, attention_scratch_floats(d)));
     });
   }
 
-  void gather_rows(Matrix x, std::span<const int64_t> indices, Matrix out) override {
+  void gather_last(Matrix x, const Step& step, Matrix out) override {
     const size_t bytes = x.cols * dtype_bytes(x.dtype);
-    for (int64_t b = 0; b < out.rows; ++b) std::memcpy(row_at(out, b), row_at(x, indices[b]), bytes);
+    for (int64_t b = 0; b < out.rows; ++b) std::memcpy(row_at(out, b), row_at(x, step.last_indices[b]), bytes);
   }
 
   void l2_normalize(Matrix x) override {
     each_row(x.rows, [&](int64_t b) {
-      float* row = x.f32() + b * x.cols;
+      float* row = x.f32() + b * x.stride;
       double total = 0;
       for (int64_t i = 0; i < x.cols; ++i) total += double{row[i]} * row[i];
       if (!(total > 0) || !std::isfinite(total)) return;
@@ -153,7 +169,7 @@ class CpuOps : public Ops {
  private:
   struct alignas(64) PerThread {
     std::vector<float> floats;
-    ThreadState onednn;
+    ProductThread products;
   };
 
   float* scratch(int thread, int64_t floats) {
@@ -170,68 +186,80 @@ class CpuOps : public Ops {
     });
   }
 
+  /// Row t of kv into its place, the keys normed and turned.
+  void store_kv(const Matrix& kv, int64_t t, const int32_t* table, int64_t position, const HeadNormRope& how,
+                const float* cos_sin, const KvPages& pages) {
+    const int64_t d = pages.head_dim;
+    const int64_t S = pages.block_tokens;
+    const int64_t bytes = static_cast<int64_t>(dtype_bytes(kv.dtype));
+    char* block = static_cast<char*>(pages.data) + table[position / S] * kv_block_elements(pages) * bytes;
+    const HeadTurn turn{how.k_norm->data(), how.eps, cos_sin, d};
+    for (int64_t k = 0; k < pages.heads; ++k) {
+      char* key = block + (k * d * S + position % S) * bytes;
+      char* value = block + (pages.heads * d * S + (k * S + position % S) * d) * bytes;
+      kernels_.norm_rope(at(kv, t, k * d), turn, key, S, kv.dtype);
+      std::memcpy(value, at(kv, t, (pages.heads + k) * d), d * bytes);
+    }
+  }
+
   /// The rows and columns of a product that one call of oneDNN makes, and from one row of its sums to the next.
   struct Tile {
-    int64_t slice, row, rows, col, cols, stride;
+    const PackedLinear::Slice* slice;
+    int64_t row, rows, col, cols, stride;
   };
 
   /// Calls work(tile, thread) for all tiles of x W^T; a slice's tiles follow each other, so that it stays in L2.
   template <typename F>
-  void each_tile(Matrix x, const PackedLinear& weight, const F& work) {
+  void each_tile(Matrix x, const WeightColumns& columns, const F& work) {
     run_onednn_on_this_thread_only();
+    const PackedLinear& weight = packed(*columns.weight);
+    const auto slices = weight.slices(columns);
     engine_.prepare(weight, x.rows);
     const int64_t blocks = (x.rows + kTaskRows - 1) / kTaskRows;
-    pool_.run(weight.slices() * blocks, [&](int64_t index, int thread) {
-      const int64_t slice = index / blocks;
+    pool_.run(static_cast<int64_t>(slices.size()) * blocks, [&](int64_t index, int thread) {
+      const PackedLinear::Slice& slice = slices[index / blocks];
       const int64_t end = std::min(x.rows, (index % blocks + 1) * kTaskRows);
       for (int64_t row = index % blocks * kTaskRows; row < end;) {
         const int64_t rows = engine_.tile_rows(end - row);
-        work(Tile{slice, row, rows, slice * kSliceCols, weight.slice_cols(slice), weight.padded_cols(slice)}, thread);
+        work(Tile{&slice, row, rows, slice.begin - columns.begin, slice.cols, padded_cols(slice.cols)}, thread);
         row += rows;
       }
     });
   }
 
   /// f32 [rows, cols] in the thread's scratch; `which` keeps two products apart.
-  const float* tile_product(Matrix x, const PackedLinear& weight, const Tile& tile, int which, int thread) {
+  const float* tile_product(Matrix x, const PackedLinear& weight, const PackedLinear::Slice& slice, const Tile& tile,
+                            int which, int thread) {
     constexpr int64_t kTile = kTileRows * kSliceCols;
     const int64_t rows = engine_.padded_rows(tile.rows, x.dtype);
-    float* floats = scratch(thread, 2 * kTile + (rows == tile.rows ? 0 : rows * x.cols));
+    const bool copied = rows != tile.rows || x.stride != x.cols;
+    float* floats = scratch(thread, 2 * kTile + (copied ? rows * x.cols : 0));
     float* sums = floats + which * kTile;
     const char* from = row_at(x, tile.row);
-    if (rows != tile.rows) {
+    if (copied) {
       char* padded = reinterpret_cast<char*>(floats + 2 * kTile);
       const int64_t row_bytes = x.cols * static_cast<int64_t>(dtype_bytes(x.dtype));
-      std::memcpy(padded, from, tile.rows * row_bytes);
+      for (int64_t r = 0; r < tile.rows; ++r) std::memcpy(padded + r * row_bytes, row_at(x, tile.row + r), row_bytes);
       std::memset(padded + tile.rows * row_bytes, 0, (rows - tile.rows) * row_bytes);
       from = padded;
     }
-    engine_.multiply(weight, tile.slice, rows, from, sums, scratch_[thread].onednn);
+    engine_.multiply(weight, slice, rows, from, sums, scratch_[thread].products);
     return sums;
-  }
-
-  void positions_of(std::span<const SequenceRows> sequences, int64_t rows) {
-    positions_.resize(rows);
-    tables_.resize(rows);
-    for (const SequenceRows& sequence : sequences) {
-      for (int64_t i = 0; i < sequence.row_count; ++i) {
-        positions_[sequence.row_begin + i] = sequence.position_begin + i;
-        tables_[sequence.row_begin + i] = sequence.blocks;
-      }
-    }
   }
 
   const Kernels& kernels_;
   ProductEngine engine_;
   std::vector<PerThread> scratch_;
-  std::vector<int64_t> positions_;      // of each row of the current op
-  std::vector<const int32_t*> tables_;  // page table of each row
-  std::vector<AttentionTile> tiles_;
+  std::vector<AttentionTile> tiles_;  // of the current call
   ThreadPool pool_;
 };
 
 }  // namespace
 
-std::unique_ptr<Ops> make_cpu_ops(int threads) { return std::make_unique<CpuOps>(threads); }
+Result<std::unique_ptr<Ops>> make_cpu_ops(int threads) {
+  auto kernels = select_kernels();
+  if (!kernels) return kernels.error();
+  return std::unique_ptr<Ops>(std::make_unique<CpuOps>(**kernels, threads));
+}
 
 }  // namespace quern

@@ -11,13 +11,30 @@
 
 namespace quern {
 
+constexpr int32_t kHeadDimMax = 1024;  // d; CpuOps::prepare() lets no wider head in
+
+/// The elements of a K/V block: K transposed [K, d, block_tokens], then V [K, block_tokens, d]. K lies transposed
+/// because the products over it run along positions.
+inline int64_t kv_block_elements(const KvPages& pages) {
+  return int64_t{2} * pages.heads * pages.head_dim * pages.block_tokens;
+}
+
+/// RMSNorm of one head, then its turn.
+struct HeadTurn {
+  const float* norm = nullptr;  // [d]
+  float eps = 0;
+  const float* cos_sin = nullptr;  // [d], of the row's position: d/2 cosines, then d/2 sines
+  int64_t head_dim = 0;            // d
+};
+
 /// One unit of attention: `row_count` rows of one sequence and the heads of one K/V head.
 struct AttentionTile {
   const void* q = nullptr;  // E, row r of head g at q + r * q_stride + g * d
-  void* out = nullptr;      // as q
-  int64_t row_stride = 0;   // elements
-  int32_t row_count = 0;    // 1..kAttentionTokens
-  int32_t group = 0;        // query heads for this K/V head
+  void* out = nullptr;      // likewise, with out_stride
+  int64_t q_stride = 0;     // elements
+  int64_t out_stride = 0;
+  int32_t row_count = 0;  // row_count * group <= kAttentionRows
+  int32_t group = 0;      // query heads for this K/V head
   int64_t position_begin = 0;
   int32_t kv_head = 0;
   const int32_t* blocks = nullptr;
@@ -44,8 +61,7 @@ struct Kernels {
   /// out E [n] = silu(gate) * up.
   void (*swiglu)(const float* gate, const float* up, int64_t n, void* out, DType dtype);
   /// Norms and rotates one head: in E [d] -> out E, elements `out_stride` apart.
-  void (*norm_rope)(const void* in, const HeadNormRope& rope, int64_t position, int64_t d, void* out,
-                    int64_t out_stride, DType dtype);
+  void (*norm_rope)(const void* in, const HeadTurn& turn, void* out, int64_t out_stride, DType dtype);
   /// Flash attention (Dao 2022): online softmax over steps of kAttentionPositions positions that begin at multiples of
   /// it.
   void (*attention)(const AttentionTile& tile, const KvPages& pages, float* scratch);
@@ -55,7 +71,8 @@ extern const Kernels kKernelsBaseline;
 extern const Kernels kKernelsAvx2;
 extern const Kernels kKernelsAvx512;
 
-/// The best of this CPU, or the one that QUERN_CPU_ISA names if the CPU has it.
-const Kernels& select_kernels();
+/// The best of this CPU, or the one that QUERN_CPU_ISA names. An Error where that is none of theirs, or one that the
+/// CPU has not.
+Result<const Kernels*> select_kernels();
 
 }  // namespace quern

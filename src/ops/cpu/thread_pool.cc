@@ -1,5 +1,7 @@
 #include "ops/cpu/thread_pool.h"
 
+#include <utility>
+
 namespace quern {
 namespace {
 
@@ -10,15 +12,22 @@ inline void pause() { __builtin_ia32_pause(); }
 }  // namespace
 
 ThreadPool::ThreadPool(int threads, const std::function<void()>& on_start) {
-  for (int t = 1; t < threads; ++t) {
-    workers_.emplace_back([this, t, on_start] {
-      on_start();
-      work(t);
-    });
+  try {
+    for (int t = 1; t < threads; ++t) {
+      workers_.emplace_back([this, t, on_start] {
+        on_start();
+        work(t);
+      });
+    }
+  } catch (...) {  // no more threads to be had: those that were started must not outlive this object
+    join();
+    throw;
   }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { join(); }
+
+void ThreadPool::join() {
   stop_ = true;
   ++round_;
   round_.notify_all();
@@ -39,10 +48,17 @@ void ThreadPool::run(int64_t count, const std::function<void(int64_t, int)>& tas
   take(0);
   for (int spin = 0; spin < kSpins && busy_ != 0; ++spin) pause();
   for (int left = busy_; left != 0; left = busy_) busy_.wait(left);
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 void ThreadPool::take(int thread) {
-  for (int64_t i = next_++; i < count_; i = next_++) (*task_)(i, thread);
+  try {
+    for (int64_t i = next_++; i < count_; i = next_++) (*task_)(i, thread);
+  } catch (...) {
+    next_ = count_;
+    std::lock_guard lock(failure_mutex_);
+    if (!failure_) failure_ = std::current_exception();
+  }
 }
 
 void ThreadPool::work(int thread) {

@@ -6,7 +6,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <functional>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -19,12 +21,14 @@ class ThreadPool {
   ~ThreadPool();
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
-  /// Calls task(index, thread) for every index in [0, count), each once; returns when all are done.
+  /// Calls task(index, thread) for every index in [0, count), each once; returns when all are done. After an exception
+  /// no further task begins; the first one is thrown here, when every thread has left its task.
   void run(int64_t count, const std::function<void(int64_t index, int thread)>& task);
 
  private:
   void work(int thread);
   void take(int thread);
+  void join();
 
   std::vector<std::thread> workers_;
   const std::function<void(int64_t, int)>* task_ = nullptr;
@@ -33,6 +37,8 @@ class ThreadPool {
   std::atomic<int> busy_{0};
   std::atomic<uint32_t> round_{0};
   std::atomic<bool> stop_{false};
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;  // the first of this round
 };
 
 }  // namespace quern

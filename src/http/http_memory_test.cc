@@ -1,0 +1,167 @@
+// What requests and answers hold is leased before it is there, never beyond the budget, and all given back.
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <mutex>
+
+#include "http/http_test_client.h"
+#include "http/request_parser.h"
+
+namespace quern {
+namespace {
+
+std::string compress(std::string_view text, int window_bits) {
+  z_stream stream{};
+  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+constexpr int kGzip = 31, kZlib = 15, kRaw = -15;
+
+class HttpMemory : public testing::Test {
+ protected:
+  /// Answers with the body and a "!", the lease of the request in the answer.
+  HttpHandler echo() {
+    return [](HttpRequest request, Responder responder) {
+      HttpResponse response = text_response(std::move(request.body) + "!");
+      response.lease = std::move(request.lease);
+      responder.send(std::move(response));
+    };
+  }
+  std::string ask(HttpServer& server, const std::string& text) {
+    Client client(server.port());
+    client.try_send(text);
+    return client.read_all();
+  }
+};
+
+TEST_F(HttpMemory, ContentCodingsAreUndone) {
+  MemoryBudget budget(64 << 20);
+  HttpServer server({}, budget, echo());
+  ASSERT_TRUE(server.start().ok());
+  std::string text;
+  for (int i = 0; i < 50'000; ++i) text += std::to_string(i * 7919 % 1000) + " ";
+  const auto coded = [&](const std::string& body, const std::string& coding) {
+    return ask(server, post(body, "Connection: close\r\nContent-Encoding: " + coding + "\r\n"));
+  };
+  EXPECT_TRUE(coded(compress(text, kGzip), "gzip").ends_with("\r\n\r\n" + text + "!"));
+  EXPECT_TRUE(coded(compress(text, kGzip), "X-GZIP, identity").ends_with("\r\n\r\n" + text + "!"));
+  EXPECT_TRUE(coded(compress(text, kZlib), "deflate").ends_with("\r\n\r\n" + text + "!"));
+  EXPECT_TRUE(coded(compress(text, kRaw), "deflate").ends_with("\r\n\r\n" + text + "!"));
+  EXPECT_TRUE(coded(compress("a", kGzip) + compress("b", kGzip), "gzip").ends_with("\r\n\r\nab!"));
+  EXPECT_TRUE(coded(text, "identity").ends_with("\r\n\r\n" + text + "!"));
+  const std::string gzip = compress(text, kGzip);
+  for (const std::string& damaged : {gzip.substr(0, gzip.size() - 1), gzip + "x", text, std::string("\x1f")}) {
+    const std::string answer = coded(damaged, "gzip");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 ")) << answer.substr(0, 300);
+    EXPECT_NE(answer.find("Content-Encoding"), std::string::npos);
+  }
+  for (const char* coding : {"br", "gzip, gzip", "zstd", "compress"}) {
+    const std::string answer = coded(gzip, coding);
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 415 ")) << answer.substr(0, 300);
+    EXPECT_NE(answer.find("\r\nAccept-Encoding: gzip, deflate\r\n"), std::string::npos) << answer;
+  }
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+}
+
+TEST_F(HttpMemory, BombIs413AndNeverHeldWhole) {
+  MemoryBudget budget(64 << 20);
+  HttpServerConfig config;
+  config.body_bytes_max = 1 << 20;
+  HttpServer server(config, budget, echo());
+  ASSERT_TRUE(server.start().ok());
+  const std::string fits = compress(std::string(1 << 20, 'x'), kGzip);
+  const std::string bomb = compress(std::string((1 << 20) + 1, 'x'), kGzip);
+  ASSERT_LT(bomb.size(), 8000u);
+  const std::string gzip = "Connection: close\r\nContent-Encoding: gzip\r\n";
+  EXPECT_TRUE(ask(server, post(fits, gzip)).starts_with("HTTP/1.1 200 "));
+  EXPECT_TRUE(ask(server, post(bomb, gzip)).starts_with("HTTP/1.1 413 "));
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+}
+
+// Bodies of 40,000 bytes against a share of 120,000: two may be held, the third is told to come back; a request
+// without a body is answered all the time.
+TEST_F(HttpMemory, BoundedOverAllConnections) {
+  MemoryBudget budget(128'000);
+  std::mutex mutex;
+  std::vector<std::pair<HttpRequest, Responder>> waiting;
+  HttpServer server({}, budget, [&](HttpRequest request, Responder responder) {
+    if (request.method() == "GET") return responder.send(text_response("alive"));
+    std::lock_guard lock(mutex);
+    waiting.emplace_back(std::move(request), std::move(responder));
+  });
+  ASSERT_TRUE(server.start().ok());
+  const std::string body = post(std::string(40'000, 'x'));
+  Client first(server.port());
+  Client second(server.port());
+  for (Client* client : {&first, &second}) client->send(body);
+  ASSERT_TRUE(becomes_true([&] {
+    std::lock_guard lock(mutex);
+    return waiting.size() == 2;
+  }));
+  EXPECT_GE(budget.used_bytes(), 80'000);
+  const std::string refused = ask(server, body);
+  EXPECT_TRUE(refused.starts_with("HTTP/1.1 503 ")) << refused;
+  EXPECT_NE(refused.find("\r\nRetry-After: "), std::string::npos) << refused;
+  EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").ends_with("alive"));
+  for (auto& [request, responder] : waiting) responder.send(text_response("done"));
+  waiting.clear();
+  EXPECT_TRUE(first.read_all().ends_with("done"));
+  EXPECT_TRUE(second.read_all().ends_with("done"));
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+}
+
+TEST_F(HttpMemory, WhatCanNeverFitIs413) {
+  MemoryBudget budget(100'000);
+  HttpServer server({}, budget, echo());
+  ASSERT_TRUE(server.start().ok());
+  EXPECT_TRUE(ask(server, post(std::string(94'000, 'x'))).starts_with("HTTP/1.1 413 "));
+  std::string chunks = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (int i = 0; i < 12; ++i) chunks += "2710\r\n" + std::string(10'000, 'x') + "\r\n";
+  EXPECT_TRUE(ask(server, chunks + "0\r\n\r\n").starts_with("HTTP/1.1 413 "));
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+}
+
+// A declared length holds nothing, only bytes that have come do; and never much more than those.
+TEST_F(HttpMemory, OnlyBytesThatCameAreHeld) {
+  MemoryBudget budget(64 << 20);
+  HttpServer server({}, budget, echo());
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 30000000\r\n\r\nx");
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() > 0; }));
+  EXPECT_LE(budget.used_bytes(), 40'000);
+  client.send(std::string(3'000'000, 'x'));
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() >= 3'000'000; }));
+  EXPECT_LE(budget.used_bytes(), 9'100'000);
+  client.close();
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+}
+
+TEST_F(HttpMemory, AnswersAreCountedUntilTheyAreWritten) {
+  MemoryBudget budget(40 << 20);
+  HttpServerConfig config;
+  config.write_timeout_ms = 60'000;
+  HttpServer server(config, budget, [](HttpRequest, Responder responder) {
+    responder.send(text_response(std::string(32 << 20, 'x')));
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client slow(server.port());
+  slow.send("GET / HTTP/1.0\r\n\r\n");
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() >= 32 << 20; }));
+  EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 503 "));  // no room for a second one
+  EXPECT_GT(slow.read_all().size(), size_t{32} << 20);
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+  EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 200 "));
+}
+
+}  // namespace
+}  // namespace quern

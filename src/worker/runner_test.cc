@@ -1,0 +1,227 @@
+// A replica in this process: what it loads, two batches in flight, and that a failing allocation costs one batch.
+#include "worker/runner.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <new>
+
+#include "ops/cpu/cpu_ops.h"
+
+namespace {
+std::atomic<int64_t> allocations_left = -1;  // the one that finds 0 fails; negative: none does
+}  // namespace
+
+// Not inlined: the compiler would see free() on the result of new, and warn.
+[[gnu::noinline]] void* operator new(size_t bytes) {
+  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+
+namespace quern {
+namespace {
+
+const std::string kModel = QUERN_SOURCE_DIR "/tests/golden/models/odd";
+
+Result<std::unique_ptr<LocalRunner>> make_runner(const std::string& folder, int32_t positions_max = 0) {
+  RunnerOptions options;
+  options.dtype = DType::kF32;
+  options.batch_tokens_max = 256;
+  options.kv_blocks = 32;
+  options.positions_max = positions_max;
+  return LocalRunner::create(folder, options, std::move(*make_cpu_ops(2)));
+}
+
+/// `inputs` sequences of `tokens` tokens, each in four blocks of its own.
+Batch make_batch(uint64_t id, int32_t inputs, int32_t tokens, int32_t salt = 0) {
+  Batch batch;
+  batch.id = id;
+  for (int32_t i = 0; i < inputs; ++i) {
+    Span span;
+    span.job_id = static_cast<uint64_t>(i);
+    span.token_begin = i * tokens;
+    span.token_count = tokens;
+    span.block_begin = 4 * i;
+    span.block_count = 4;
+    span.is_last = true;
+    batch.spans.push_back(span);
+    for (int32_t t = 0; t < tokens; ++t) batch.token_ids.push_back((salt + 7 * i + 31 * t) % 333);
+    for (int32_t b = 0; b < 4; ++b) batch.block_ids.push_back(4 * i + b);
+  }
+  return batch;
+}
+
+std::vector<std::vector<float>> values_of(const Result<BatchResult>& result) {
+  std::vector<std::vector<float>> values;
+  EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().message);
+  if (result.ok())
+    for (const Output& vector : result.value().vectors) values.push_back(vector.values);
+  return values;
+}
+
+TEST(LocalRunnerTest, TwoBatchesInFlightEndInOrderWithTheirOwnVectors) {
+  auto runner = std::move(*make_runner(kModel));
+  const Batch a = make_batch(1, 3, 40), b = make_batch(2, 2, 50, 5);
+  const auto alone_a = values_of(runner->run(a)), alone_b = values_of(runner->run(b));
+  ASSERT_NE(alone_a[0], alone_b[0]);
+  ASSERT_TRUE(runner->start(a).ok());
+  ASSERT_TRUE(runner->start(b).ok());
+  const auto first = runner->finish();
+  ASSERT_EQ(first.value().batch_id, 1u);
+  EXPECT_EQ(values_of(first), alone_a);
+  const auto second = runner->finish();
+  ASSERT_EQ(second.value().batch_id, 2u);
+  EXPECT_EQ(values_of(second), alone_b);
+}
+
+TEST(LocalRunnerTest, ABrokenBatchIsRefusedAndIsNotInFlight) {
+  auto runner = std::move(*make_runner(kModel, 60));
+  Batch beyond = make_batch(1, 1, 61);
+  EXPECT_NE(runner->start(beyond).error().message.find("positions must lie within 0..60"), std::string::npos);
+  Batch outside = make_batch(1, 1, 5);
+  outside.token_ids[3] = 333;
+  EXPECT_EQ(runner->run(outside).error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(values_of(runner->run(make_batch(2, 1, 60))).size(), 1u);
+}
+
+TEST(LocalRunnerTest, EachFailedAllocationCostsItsBatchAndNoOther) {
+  const Batch batch = make_batch(1, 4, 50), other = make_batch(2, 1, 33, 3);
+  auto reference = std::move(*make_runner(kModel));
+  const auto want = values_of(reference->run(batch)), want_other = values_of(reference->run(other));
+  // A new runner for each N up to 40, as a first batch allocates scratch on every thread; then one for all the others.
+  std::unique_ptr<LocalRunner> runner;
+  int failed = 0;
+  for (int64_t n = 0;; ++n) {
+    if (n <= 40) runner = std::move(*make_runner(kModel));
+    allocations_left = n;
+    auto result = runner->run(batch);
+    const bool reached = allocations_left.exchange(-1) < 0;
+    if (!result) {
+      ++failed;
+      EXPECT_EQ(result.error().code, ErrorCode::kInternal) << n;
+    } else {
+      EXPECT_EQ(values_of(result), want) << n;
+    }
+    ASSERT_EQ(values_of(runner->run(other)), want_other) << n;
+    ASSERT_EQ(values_of(runner->run(batch)), want) << n;
+    if (!reached && n > 40) break;
+    ASSERT_LT(n, 100'000);
+  }
+  EXPECT_GT(failed, 20);
+}
+
+TEST(LocalRunnerTest, EachFailedAllocationWhileLoadingIsAnError) {
+  int failed = 0;
+  for (int64_t n = 0; n < 100'000; n += n < 200 ? 7 : 97) {
+    RunnerOptions options;
+    options.dtype = DType::kF32;
+    auto ops = std::move(*make_cpu_ops(1));
+    allocations_left = n;
+    auto runner = LocalRunner::create(kModel, options, std::move(ops));
+    const bool reached = allocations_left.exchange(-1) < 0;
+    if (!runner) ++failed;  // of simdjson's own allocations it is an error of the file that could not be read
+    if (!reached) break;
+  }
+  EXPECT_GT(failed, 20);
+}
+
+/// A copy of the golden model whose checkpoint is written anew.
+class CheckpointTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = testing::TempDir() + "quern_runner_" + std::to_string(getpid());
+    std::filesystem::copy(kModel, dir_, std::filesystem::copy_options::recursive);
+    std::ifstream in(kModel + "/model.safetensors", std::ios::binary);
+    bytes_.assign(std::istreambuf_iterator<char>(in), {});
+    entries_ = *parse_safetensors_header(bytes_, bytes_.size(), "golden");
+  }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
+
+  /// All tensors moved by `pad` bytes, the first of them those of a tensor that nobody uses.
+  void write(size_t pad, const std::string& unused_dtype, const std::string& unused_shape) {
+    std::string header = "{\"unused\":{\"dtype\":\"" + unused_dtype + "\",\"shape\":" + unused_shape +
+                         ",\"data_offsets\":[0," + std::to_string(pad) + "]}";
+    std::string data(pad, '\xff');
+    for (const SafetensorsEntry& entry : entries_) {
+      std::string shape;
+      for (const int64_t size : entry.shape) shape += (shape.empty() ? "" : ",") + std::to_string(size);
+      const size_t begin = data.size();
+      data.append(bytes_, entry.begin, entry.end - entry.begin);
+      header += ",\"" + entry.name + "\":{\"dtype\":\"" + (entry.name == retyped_ ? "I16" : entry.dtype) +
+                "\",\"shape\":[" + shape + "],\"data_offsets\":[" + std::to_string(begin) + "," +
+                std::to_string(data.size()) + "]}";
+    }
+    header += "}";
+    uint64_t length = header.size();
+    std::string prefix(8, '\0');
+    std::memcpy(prefix.data(), &length, 8);
+    std::ofstream(dir_ + "/model.safetensors", std::ios::binary) << prefix << header << data;
+  }
+
+  std::string dir_, bytes_, retyped_;
+  std::vector<SafetensorsEntry> entries_;
+};
+
+TEST_F(CheckpointTest, OddOffsetsAndForeignUnusedTensorsChangeNoBit) {
+  const Batch batch = make_batch(1, 3, 40);
+  const auto want = values_of((*make_runner(kModel))->run(batch));
+  struct Unused {
+    size_t bytes;
+    const char *dtype, *shape;
+  };
+  for (const Unused u : {Unused{1, "U8", "[1]"},
+                         {3, "BOOL", "[3]"},
+                         {8, "I64", "[]"},
+                         {16, "I64", "[1,2]"},
+                         {5, "F8_E4M3", "[5]"},
+                         {0, "F32", "[0]"}}) {
+    write(u.bytes, u.dtype, u.shape);
+    auto runner = make_runner(dir_);
+    ASSERT_TRUE(runner.ok()) << u.dtype << ": " << runner.error().message;
+    EXPECT_EQ(values_of((*runner)->run(batch)), want) << u.bytes << " bytes before";
+  }
+}
+
+TEST_F(CheckpointTest, AUsedTensorOfAForeignDtypeIsRefusedByName) {
+  retyped_ = "model.layers.1.mlp.up_proj.weight";
+  write(1, "U8", "[1]");
+  const auto runner = make_runner(dir_);
+  ASSERT_FALSE(runner.ok());
+  EXPECT_NE(runner.error().message.find("tensor \"" + retyped_ + "\": expected F32, BF16 or F16, found I16"),
+            std::string::npos)
+      << runner.error().message;
+}
+
+TEST_F(CheckpointTest, TheFileMayBeCutUnderARunningModel) {
+  auto runner = std::move(*make_runner(dir_));
+  const Batch batch = make_batch(1, 3, 40);
+  const auto want = values_of(runner->run(batch));
+  std::filesystem::resize_file(dir_ + "/model.safetensors", 0);
+  EXPECT_EQ(values_of(runner->run(make_batch(2, 4, 60, 100))).size(), 4u);
+  EXPECT_EQ(values_of(runner->run(batch)), want);
+}
+
+TEST_F(CheckpointTest, AConfigBeyondTheKernelsIsRefusedAtStart) {
+  std::ifstream in(dir_ + "/config.json");
+  std::string text(std::istreambuf_iterator<char>(in), {});
+  const auto at = text.find("\"head_dim\": 18");
+  ASSERT_NE(at, std::string::npos);
+  for (const auto& [found, message] : {std::pair<std::string, std::string>{"19", "head_dim"}, {"4096", "head_dim"}}) {
+    std::string changed = text;
+    changed.replace(at, 14, "\"head_dim\": " + found);
+    std::ofstream(dir_ + "/config.json") << changed;
+    const auto runner = make_runner(dir_);
+    ASSERT_FALSE(runner.ok()) << found;
+    EXPECT_NE(runner.error().message.find(message), std::string::npos) << runner.error().message;
+  }
+}
+
+}  // namespace
+}  // namespace quern
