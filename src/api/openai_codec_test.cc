@@ -43,6 +43,19 @@ TEST(OpenaiCodec, DefaultQueryPromptToTheByte) {
   EXPECT_EQ(Parsed(R"({"input":"a","prompt_name":"document"})")->prompt, "");
 }
 
+TEST(OpenaiCodec, TheModelsDefaultPromptIsForTextsThatChooseNone) {
+  ServedModel model = small_model();
+  model.default_prompt = "Q: ";
+  const auto prompt_of = [&](const std::string& fields) {
+    return Parsed("{" + fields + "}", small_config(), model)->prompt;
+  };
+  EXPECT_EQ(prompt_of(R"("input":"x")"), "Q: ");
+  EXPECT_EQ(prompt_of(R"("input":"x","prompt_name":"document")"), "");
+  EXPECT_EQ(prompt_of(R"("input":"x","input_type":"passage")"), "");
+  EXPECT_EQ(prompt_of(R"("input":"x","instruction":"t")"), "Instruct: t\nQuery:");
+  EXPECT_EQ(prompt_of(R"("input":[1,2])"), "");
+}
+
 TEST(OpenaiCodec, WordsOfOtherClients) {
   const std::pair<const char*, Truncation> sides[] = {
       {"\"NONE\"", Truncation::kNone}, {"\"none\"", Truncation::kNone},   {"\"START\"", Truncation::kLeft},

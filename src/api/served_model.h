@@ -34,6 +34,7 @@ struct ServedModel {
   int32_t vocab_tokens = 0;        // token ids are in [0, vocab_tokens)
   std::optional<int32_t> eos_token_id;
   std::map<std::string, std::string> prompts;  // prompt_name -> text put before the input
+  std::string default_prompt;                  // before texts of requests that choose no prompt
   TextEncoder encode;
   Embedder* embedder = nullptr;  // outlives the API
 };

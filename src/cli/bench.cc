@@ -194,7 +194,7 @@ Result<void> bench_engine(ModelStack& stack, const BenchOptions& options) {
 Result<void> bench(const BenchOptions& options) {
   const auto cases = parse_cases(options.cases);
   if (!cases) return cases.error();
-  auto files = read_model_files(options.model);
+  auto files = read_model_folder(options.model);
   if (!files) return files.error();
   auto stack = load_model(std::move(*files), options.model);
   if (!stack) return stack.error();

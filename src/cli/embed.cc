@@ -9,9 +9,9 @@
 #include "cli/commands.h"
 #include "cli/embed_input.h"
 #include "cli/embed_output.h"
-#include "cli/known_answers.h"
 #include "cli/model_stack.h"
 #include "cli/progress_bar.h"
+#include "model/known_answers.h"
 #include "worker/local_replica.h"
 
 namespace quern {
@@ -29,13 +29,13 @@ struct Pending {
   std::future<Result<Output>> vector;
 };
 
-Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFiles& files) {
+Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFolder& files) {
   if (!options.instruction.empty()) {
     if (!options.prompt_name.empty())
       return invalid_argument("give --prompt-name or --instruction, not both", "--instruction");
     return instruction_prompt(options.instruction);
   }
-  if (options.prompt_name.empty()) return std::string();
+  if (options.prompt_name.empty()) return files.default_prompt;
   const auto prompt = files.prompts.find(options.prompt_name);
   if (prompt != files.prompts.end()) return prompt->second;
   std::string known;
@@ -50,7 +50,7 @@ std::string settings_line(const EmbedOptions& options, const ModelStack& stack, 
   line << "model=" << stack.files().dir << " dtype=" << stack.dtype_name() << " input=" << options.input
        << " prompt-name=" << options.prompt_name << " instruction=" << options.instruction
        << " dimensions=" << dimensions << " context-length=" << stack.files().context_tokens_max
-       << " truncate=" << options.truncate;
+       << " truncate=" << options.truncate << " append-eos=" << options.model.append_eos;
   return line.str();
 }
 
@@ -133,7 +133,7 @@ class EmbedRun {
 };
 
 Result<void> embed_file(const EmbedOptions& options) {
-  auto files = read_model_files(options.model);
+  auto files = read_model_folder(options.model);
   if (!files) return files.error();
   auto prompt = choose_prompt(options, *files);
   if (!prompt) return prompt.error();

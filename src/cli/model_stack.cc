@@ -7,9 +7,8 @@
 #include <optional>
 #include <thread>
 
-#include "api/prompts.h"
-#include "cli/known_answers.h"
-#include "model/model_path.h"
+#include "base/excerpt.h"
+#include "model/known_answers.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace quern {
@@ -29,16 +28,6 @@ int32_t thread_count(const ModelOptions& options) {
                              : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
-Result<int32_t> context_tokens(const ModelOptions& options, const ModelConfig& config) {
-  const auto limit = static_cast<int32_t>(config.max_position_embeddings);
-  if (options.context_tokens_max > limit) {
-    return invalid_argument("--context-length is " + std::to_string(options.context_tokens_max) +
-                                "; the model allows at most " + std::to_string(limit) + " (max_position_embeddings)",
-                            "--context-length");
-  }
-  return options.context_tokens_max > 0 ? options.context_tokens_max : limit;
-}
-
 }  // namespace
 
 std::string default_model_dir() {
@@ -55,43 +44,19 @@ std::string default_model_dir() {
   return "";
 }
 
-Result<ModelFiles> read_model_files(const ModelOptions& options) {
-  ModelFiles files;
-  std::string wanted = options.model_path.empty() ? default_model_dir() : options.model_path;
-  if (wanted.empty()) return invalid_argument("no model: name a folder or ORG/NAME", "--model-path");
-  auto dir = resolve_model_path(wanted);
-  if (!dir) return dir.error();
-  files.dir = *dir;
-  const bool is_folder = std::filesystem::is_directory(wanted);
-  files.name = is_folder ? std::filesystem::canonical(wanted).filename().string() : wanted;
-
-  auto config = read_model_config(files.dir);
-  if (!config) return config.error();
-  files.config = *config;
-  auto context = context_tokens(options, *config);
-  if (!context) return context.error();
-  files.context_tokens_max = *context;
-  files.prompts = default_prompts();
-  for (const auto& [name, prompt] : config->prompts) files.prompts[name] = prompt;
-
-  TokenizerOptions tokenizer_options{.append_eos = config->eos_token_id.has_value(), .eos_ids = {}};
-  if (config->eos_token_id) tokenizer_options.eos_ids.push_back(*config->eos_token_id);
-  auto tokenizer = Tokenizer::load(files.dir + "/tokenizer.json", tokenizer_options);
-  if (!tokenizer) return tokenizer.error();
-  files.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
-  if (files.tokenizer->vocab_size() > static_cast<size_t>(files.config.vocab_size)) {
-    return invalid_argument(files.dir + "/tokenizer.json has " + std::to_string(files.tokenizer->vocab_size()) +
-                            " tokens; config.json says vocab_size " + std::to_string(files.config.vocab_size));
-  }
-  if (!files.tokenizer->eos_id()) {
-    return invalid_argument(files.dir +
-                            ": neither tokenizer.json's post_processor nor config.json's eos_token_id names the token "
-                            "that ends an input");
-  }
-  return files;
+Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_weights) {
+  ModelFolderOptions wanted;
+  wanted.path = options.model_path.value_or(default_model_dir());
+  wanted.revision = options.revision;
+  wanted.context_tokens_max = options.context_tokens_max;
+  wanted.append_eos = options.append_eos;
+  wanted.needs_weights = needs_weights;
+  if (!options.model_path && wanted.path.empty())
+    return invalid_argument("no model: name a folder or ORG/NAME", "--model-path");
+  return read_model_folder(wanted);
 }
 
-SchedulerConfig make_scheduler_config(const ModelFiles& files, const ModelOptions& options) {
+SchedulerConfig make_scheduler_config(const ModelFolder& files, const ModelOptions& options) {
   SchedulerConfig config;
   config.batch_tokens_max = options.batch_tokens_max;
   config.batch_spans_max = options.batch_spans_max;
@@ -99,7 +64,7 @@ SchedulerConfig make_scheduler_config(const ModelFiles& files, const ModelOption
   return config;
 }
 
-Result<std::unique_ptr<ModelStack>> load_model(ModelFiles files, const ModelOptions& options) {
+Result<std::unique_ptr<ModelStack>> load_model(ModelFolder files, const ModelOptions& options) {
   const SchedulerConfig scheduler = make_scheduler_config(files, options);
   RunnerOptions runner_options;
   runner_options.dtype = parse_dtype(options.dtype);
@@ -110,20 +75,13 @@ Result<std::unique_ptr<ModelStack>> load_model(ModelFiles files, const ModelOpti
   runner_options.block_tokens = scheduler.block_tokens;
   auto ops = make_cpu_ops(thread_count(options));
   if (!ops) return ops.error();
-  auto runner = LocalRunner::create(files.dir, runner_options, std::move(*ops));
+  auto runner = LocalRunner::create(files.weights_dir, runner_options, std::move(*ops));
   if (!runner) return runner.error();
   return std::make_unique<ModelStack>(std::move(files), std::move(*runner), scheduler);
 }
 
-Result<std::vector<int32_t>> encode_text(const ModelFiles& files, const std::string& prompt, const std::string& text,
-                                         bool truncate) {
-  EncodeOptions options;
-  options.tokens_max = static_cast<size_t>(files.context_tokens_max);
-  options.truncation = truncate ? Truncation::kRight : Truncation::kNone;
-  return files.tokenizer->encode(prompt, text, options);
-}
-
-Result<Output> embed_text(const ModelFiles& files, Engine& engine, const std::string& prompt, const std::string& text) {
+Result<Output> embed_text(const ModelFolder& files, Engine& engine, const std::string& prompt,
+                          const std::string& text) {
   auto ids = encode_text(files, prompt, text, false);
   if (!ids) return ids.error();
   std::promise<Result<Output>> promise;
@@ -138,14 +96,21 @@ Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const 
   if (options.skip_check) return CheckOutcome{};
   auto answers = read_known_answers(stack.files().dir);
   if (!answers) return answers.error();
+  const ModelFolder& folder = stack.files();
   return check_known_answers(
       *answers, known_answer_cosine_min(stack.dtype_name()),
-      [&](const std::string& text, const std::string& prompt_name) -> Result<Output> {
-        const auto prompt = stack.files().prompts.find(prompt_name);
-        if (!prompt_name.empty() && prompt == stack.files().prompts.end()) {
-          return invalid_argument("known_answers.json: the model has no prompt \"" + prompt_name + "\"");
+      [&](const std::string& text, const std::string& prompt_name) -> Result<std::optional<Output>> {
+        const auto prompt = folder.prompts.find(prompt_name);
+        if (!prompt_name.empty() && prompt == folder.prompts.end()) {
+          return invalid_argument("known_answers.json: the model has no prompt \"" + excerpt(prompt_name) + "\"");
         }
-        return embed_text(stack.files(), engine, prompt_name.empty() ? "" : prompt->second, text);
+        const std::string before = prompt_name.empty() ? "" : prompt->second;
+        const auto ids = folder.tokenizer->encode(before + text);
+        if (!ids) return ids.error();
+        if (ids->size() > static_cast<size_t>(folder.context_tokens_max)) return std::optional<Output>();
+        auto output = embed_text(folder, engine, before, text);
+        if (!output) return output.error();
+        return std::optional(std::move(*output));
       });
 }
 

@@ -13,7 +13,8 @@ namespace quern {
 namespace {
 
 constexpr const char* kModelHelp =
-    "Model folder (config.json, tokenizer.json, *.safetensors), or ORG/NAME from the local Hugging Face cache";
+    "Model folder (config.json, tokenizer.json, *.safetensors), or ORG/NAME[@REVISION] from the local Hugging Face "
+    "cache; default: the small model that comes with quern";
 
 /// --batch-tokens -> QUERN_BATCH_TOKENS
 std::string env_name(const std::string& flag) {
@@ -33,8 +34,15 @@ CLI::Option* add_flag(CLI::App& app, const std::string& flag, bool& target, cons
   return app.add_flag(flag, target, help)->envname(env_name(flag));
 }
 
+/// Which model, and how its texts become ids.
+void add_folder_options(CLI::App& app, ModelOptions& model) {
+  app.add_option("--model-path,--model-id", model.model_path, kModelHelp)->envname(env_name("--model-path"));
+  add(app, "--revision", model.revision, "Branch, tag or commit of an ORG/NAME; default: main");
+  add_flag(app, "--append-eos", model.append_eos, "Append the end token where the model's tokenizer.json appends none");
+}
+
 void add_model_options(CLI::App& app, ModelOptions& model) {
-  add(app, "--model-path,--model-id", model.model_path, kModelHelp);
+  add_folder_options(app, model);
   add(app, "--dtype", model.dtype, "Compute type: auto (bf16 where the processor has it, else f32), f32, bf16")
       ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}));
   add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
@@ -101,7 +109,7 @@ void register_options(CLI::App& app, EmbedOptions& o) {
 
 void register_options(CLI::App& app, TokenizeOptions& o) {
   app.description("Show how the model's tokenizer cuts a text: ids and pieces. Reads stdin where no text is given.");
-  add(app, "--model-path,--model-id", o.model_path, kModelHelp);
+  add_folder_options(app, o.model);
   app.add_option("text", o.text, "The text (with --decode: ids)");
   add_flag(app, "--no-special-tokens", o.no_special_tokens, "Do not append the end-of-text token");
   add_flag(app, "--ids-only", o.ids_only, "Print ids alone, one line for each input line");
@@ -158,7 +166,7 @@ std::vector<std::string> with_environment(const CLI::App& app, int argc, const c
   std::vector<std::string> from_environment;
   for (const CLI::Option* option : app.get_options()) {
     const char* value = option->get_envname().empty() ? nullptr : std::getenv(option->get_envname().c_str());
-    if (value != nullptr && !is_given(*option, args))
+    if (value != nullptr && *value != 0 && !is_given(*option, args))  // an empty variable is an unset one
       from_environment.push_back("--" + option->get_lnames()[0] + "=" + value);
   }
   args.insert(args.begin(), from_environment.begin(), from_environment.end());

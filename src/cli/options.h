@@ -13,13 +13,15 @@ namespace quern {
 
 /// Which model, and how it is computed.
 struct ModelOptions {
-  std::string model_path;  // a folder, or ORG/NAME in the local Hugging Face cache
+  std::optional<std::string> model_path;  // a folder, or ORG/NAME[@REVISION] in the local Hugging Face cache
+  std::string revision;                   // of ORG/NAME
   std::string dtype = "auto";
   int32_t threads = 0;             // 0: one per core
   int32_t context_tokens_max = 0;  // 0: the model's own
   int32_t batch_tokens_max = 1024;
   int32_t batch_spans_max = 256;
   bool skip_check = false;  // do not compare with known_answers.json
+  bool append_eos = false;  // where tokenizer.json appends no end token
 };
 
 struct ServeOptions {
@@ -61,7 +63,7 @@ struct EmbedOptions {
 };
 
 struct TokenizeOptions {
-  std::string model_path;
+  ModelOptions model;
   std::string text;
   bool no_special_tokens = false;
   bool decode = false;

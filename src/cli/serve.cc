@@ -11,10 +11,10 @@
 #include "cli/api_keys.h"
 #include "cli/commands.h"
 #include "cli/engine_metrics.h"
-#include "cli/known_answers.h"
 #include "cli/model_stack.h"
 #include "engine/engine.h"
 #include "http/http_server.h"
+#include "model/known_answers.h"
 #include "observe/log.h"
 #include "observe/metrics.h"
 #include "worker/local_replica.h"
@@ -52,7 +52,7 @@ class EngineSlot : public Embedder {
   std::atomic<bool> draining_{false};
 };
 
-ServedModel served_model(const ServeOptions& options, const ModelFiles& model, Embedder& embedder) {
+ServedModel served_model(const ServeOptions& options, const ModelFolder& model, Embedder& embedder) {
   ServedModel served;
   served.names = options.served_model_names;
   // "*" alone stands for every name, and the model still has its own.
@@ -64,11 +64,12 @@ ServedModel served_model(const ServeOptions& options, const ModelFiles& model, E
   served.vocab_tokens = model.vocab_rows();
   served.eos_token_id = model.tokenizer->eos_id();
   served.prompts = model.prompts;
+  served.default_prompt = model.default_prompt;
   served.embedder = &embedder;
   served.encode = [&tokenizer = *model.tokenizer](std::string_view prompt, std::string_view text, int32_t tokens_max,
                                                   Truncation side) {
     const EncodeOptions encode{.tokens_max = static_cast<size_t>(tokens_max), .truncation = side};
-    return prompt.empty() ? tokenizer.encode(text, encode) : tokenizer.encode(std::string(prompt).append(text), encode);
+    return tokenizer.encode(prompt, text, encode);
   };
   return served;
 }
@@ -148,8 +149,9 @@ int serve_command(const ServeOptions& options) {
   if (auto checked = check_limits(options); !checked) return fail(checked.error());
   auto keys = read_api_keys(options.api_keys, options.api_key_file);
   if (!keys) return fail(keys.error());
-  auto model = read_model_files(options.model);
+  auto model = read_model_folder(options.model);
   if (!model) return fail(model.error());
+  for (const std::string& notice : model->notices) log_warn("model folder", {{"quern.notice", notice}});
   SchedulerConfig scheduler_config = make_scheduler_config(*model, options.model);
   scheduler_config.queue_tokens_max = options.queue_tokens_max;
   scheduler_config.queue_jobs_max = options.queue_jobs_max;

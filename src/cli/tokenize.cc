@@ -73,9 +73,7 @@ Result<void> print_text(const Tokenizer& tokenizer, const std::string& text) {
 }  // namespace
 
 int tokenize_command(const TokenizeOptions& options) {
-  ModelOptions model_options;
-  model_options.model_path = options.model_path;
-  const auto files = read_model_files(model_options);
+  const auto files = read_model_folder(options.model, false);
   if (!files) return report_error("tokenize", files.error());
   const auto handle = [&](const std::string& text) {
     return options.decode ? print_text(*files->tokenizer, text) : print_ids(*files->tokenizer, text, options);

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "cli/known_answers.h"
+#include "model/known_answers.h"
 #include "cli/model_stack.h"
 #include "cli/published_scores.h"
 #include "worker/local_replica.h"
@@ -11,7 +11,7 @@
 namespace quern {
 namespace {
 
-const PublishedScores* find_published(const ModelFiles& files) {
+const PublishedScores* find_published(const ModelFolder& files) {
   for (const PublishedScores& scores : kPublishedScores) {
     for (const std::string& name : {files.name, files.dir}) {
       if (name.find(scores.model) != std::string::npos) {
@@ -30,7 +30,7 @@ double dot(const Output& a, const Output& b) {
 }
 
 /// Prints the card's table beside ours; the largest difference.
-Result<double> compare_published(const PublishedScores& scores, const ModelFiles& files, Engine& engine) {
+Result<double> compare_published(const PublishedScores& scores, const ModelFolder& files, Engine& engine) {
   double worst = 0;
   std::printf("published scores of %s:\n", std::string(scores.model).c_str());
   for (size_t i = 0; i < kPublishedQueries.size(); ++i) {
@@ -48,11 +48,11 @@ Result<double> compare_published(const PublishedScores& scores, const ModelFiles
 }
 
 Result<bool> verify(const VerifyOptions& options) {
-  auto files = read_model_files(options.model);
+  auto files = read_model_folder(options.model);
   if (!files) return files.error();
   auto stack = load_model(std::move(*files), options.model);
   if (!stack) return stack.error();
-  const ModelFiles& model = (*stack)->files();
+  const ModelFolder& model = (*stack)->files();
   const auto replica = local_replica([&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
   Engine engine({(*stack)->scheduler_config()}, {replica});
   std::printf("model %s in %s, %s\n", model.name.c_str(), model.dir.c_str(),

@@ -1,189 +1,216 @@
 #include "model/config.h"
 
-#include <simdjson.h>
-
-#include <filesystem>
-#include <memory>
+#include <algorithm>
+#include <array>
 #include <string_view>
+
+#include "model/config_fields.h"
+#include "model/json_file.h"
 
 namespace quern {
 namespace {
 
 using simdjson::dom::element;
 
-/// A JSON file with the errors told by file and key.
-class JsonFile {
- public:
-  static Result<JsonFile> load(const std::string& path) {
-    JsonFile file;
-    file.path_ = path;
-    file.parser_ = std::make_unique<simdjson::dom::parser>();
-    try {
-      if (const auto error = file.parser_->load(path).get(file.root_); error != simdjson::SUCCESS)
-        return invalid_argument(path + ": " + simdjson::error_message(error));
-    } catch (const std::exception& error) {
-      return invalid_argument(path + ": " + error.what());
+// What the kernels and the memory plan are made for; the largest Qwen3-Embedding has 32 heads of 128.
+constexpr int64_t kHeadsMax = 64;
+constexpr int64_t kHeadDimMax = 1024;
+constexpr int64_t kWidthMax = 1 << 20;
+constexpr int64_t kVocabMax = 1 << 24;
+constexpr int64_t kPositionsMax = 1 << 20;
+constexpr int64_t kLayersMax = 1024;
+
+bool is_one_of(std::string_view text, std::initializer_list<std::string_view> allowed) {
+  return std::find(allowed.begin(), allowed.end(), text) != allowed.end();
+}
+
+Result<void> read_architectures(const JsonView& json, ModelConfig& config) {
+  if (!json.has("architectures")) return {};
+  const std::string expected = "[\"Qwen3Model\"] or [\"Qwen3ForCausalLM\"]";
+  simdjson::dom::array names;
+  if (json.find("architectures")->get(names) != simdjson::SUCCESS) return json.bad("architectures", expected);
+  bool is_first = true;
+  for (element name : names) {
+    std::string_view text;
+    if (name.get(text) != simdjson::SUCCESS || !is_one_of(text, {"Qwen3Model", "Qwen3ForCausalLM"})) {
+      const bool scores = text.find("ForSequenceClassification") != std::string_view::npos;
+      return json.bad("architectures", expected + (scores ? " (a cross-encoder gives scores, not vectors)" : ""));
     }
-    return file;
+    if (std::exchange(is_first, false)) config.is_causal_lm = text == "Qwen3ForCausalLM";
   }
+  return {};
+}
 
-  const element& root() const { return root_; }
-  Error bad(const std::string& key, const std::string& expected) const {
-    element value;
-    const std::string found = root_[key].get(value) == simdjson::SUCCESS ? simdjson::minify(value) : "nothing";
-    return invalid_argument(path_ + ": \"" + key + "\": expected " + expected + ", found " + found);
-  }
-  bool has(const std::string& key) const {
-    element value;
-    return root_[key].get(value) == simdjson::SUCCESS && !value.is_null();
-  }
-  /// A whole number within [low, high].
-  Result<void> integer(const std::string& key, int64_t low, int64_t high, int64_t& out) const {
-    if (root_[key].get(out) == simdjson::SUCCESS && out >= low && out <= high) return {};
-    return bad(key, "an integer from " + std::to_string(low) + " to " + std::to_string(high));
-  }
-  Result<void> positive(const std::string& key, double& out) const {
-    if (root_[key].get(out) == simdjson::SUCCESS && out > 0 && out < 1e18) return {};
-    return bad(key, "a number above 0");
-  }
-
- private:
-  std::string path_;
-  std::unique_ptr<simdjson::dom::parser> parser_;
-  element root_;
-};
-
-/// Everything in config.json that would change the forward pass into one we do not have.
-Result<void> refuse_unimplemented(const JsonFile& json) {
-  std::string_view text;
-  if (json.root()["model_type"].get(text) != simdjson::SUCCESS || text != "qwen3")
-    return json.bad("model_type", "\"qwen3\"");
-  if (json.has("hidden_act") && (json.root()["hidden_act"].get(text) != simdjson::SUCCESS || text != "silu"))
+/// Fields with one value that we implement, where they are given at all.
+Result<void> refuse_unimplemented(const JsonView& json) {
+  if (json.text("model_type") != "qwen3") return json.bad("model_type", "\"qwen3\"");
+  if (json.find("hidden_act") && !is_one_of(json.text("hidden_act").value_or(""), {"silu", "swish"}))
     return json.bad("hidden_act", "\"silu\"");
-  for (const char* key : {"rope_scaling", "quantization_config"}) {
-    if (json.has(key)) return json.bad(key, "null (not implemented)");
+  // Even null makes transformers see in both directions.
+  if (json.find("is_causal") && json.boolean("is_causal") != true)
+    return json.bad("is_causal", "true (attention in both directions is not implemented)");
+  for (const char* key : {"use_bidirectional_attention", "attention_bias", "mlp_bias", "is_encoder_decoder",
+                          "add_cross_attention", "pruned_heads", "quantization_config", "auto_map"}) {
+    const auto value = json.find(key);
+    if (value && !is_off(*value)) return json.bad(key, "null, false or nothing (not implemented)");
   }
-  for (const char* key : {"attention_bias", "mlp_bias", "use_sliding_window"}) {
-    bool value = false;
-    if (json.has(key) && (json.root()[key].get(value) != simdjson::SUCCESS || value))
-      return json.bad(key, "false (not implemented)");
+  if (json.has("sentence_transformers"))
+    return json.bad("sentence_transformers", "nothing (this is a cross-encoder: it gives scores, not vectors)");
+  return {};
+}
+
+/// Sliding windows: allowed where no layer has one, or where it is as wide as the longest input.
+Result<void> refuse_sliding_window(const JsonView& json, const ModelConfig& config) {
+  constexpr int64_t kDefaultWindow = 4096, kDefaultFullLayers = 28;  // Qwen3Config
+  const auto use_value = json.find("use_sliding_window");
+  const bool use = use_value && !is_off(*use_value);
+  if (use && json.boolean("use_sliding_window") != true) return json.bad("use_sliding_window", "true or false");
+  int64_t window = kDefaultWindow, full_layers = kDefaultFullLayers;
+  if (json.has("max_window_layers")) {
+    if (auto done = json.integer("max_window_layers", 0, kLayersMax, full_layers); !done) return done;
+  }
+  const bool has_window = use && (json.has("sliding_window") || !json.find("sliding_window"));
+  if (has_window) {
+    if (auto done = json.integer("sliding_window", 0, INT64_MAX, window); !done) return done;
+  }
+  const bool changes = has_window && window < config.max_position_embeddings;
+  if (!json.has("layer_types")) {
+    if (changes && full_layers < config.layers)
+      return json.bad("use_sliding_window", "false, or a window as wide as max_position_embeddings (not implemented)");
+    return {};
   }
   simdjson::dom::array types;
-  if (json.has("layer_types")) {
-    if (json.root()["layer_types"].get(types) != simdjson::SUCCESS) return json.bad("layer_types", "an array");
-    for (element type : types) {
-      if (type.get(text) != simdjson::SUCCESS || text != "full_attention")
-        return json.bad("layer_types", "\"full_attention\" only");
-    }
+  if (json.find("layer_types")->get(types) != simdjson::SUCCESS) return json.bad("layer_types", "an array");
+  for (element type : types) {
+    std::string_view text;
+    const bool known = type.get(text) == simdjson::SUCCESS && is_one_of(text, {"full_attention", "sliding_attention"});
+    if (!known || (text == "sliding_attention" && (!has_window || changes)))
+      return json.bad("layer_types", "\"full_attention\" only");
+  }
+  if (static_cast<int64_t>(types.size()) < config.layers)
+    return json.bad("layer_types", std::to_string(config.layers) + " types, one for each layer");
+  return {};
+}
+
+/// Scaling that scales nothing is none: type "default", a factor of 1, or "dynamic", which begins beyond
+/// max_position_embeddings tokens, the longest input.
+Result<void> refuse_scaling(const JsonView& rope, const ModelConfig& config) {
+  const char* type_key = rope.find("rope_type") ? "rope_type" : "type";
+  const std::string type(rope.find(type_key) ? rope.text(type_key).value_or("") : "default");
+  for (const auto& [key, value] : rope.members()) {
+    if (value.is_object()) return rope.bad(key, "no object: one rope for all layers");
+  }
+  if (type == "default") return {};  // takes nothing but rope_theta
+  if (!is_one_of(type, {"linear", "dynamic", "yarn", "llama3"}))
+    return rope.bad(type_key, "\"default\", or a scaling with factor 1 (not implemented)");
+  const auto factor = rope.number("factor");
+  if (!factor || !(*factor >= 1) || (type != "dynamic" && *factor != 1.0))
+    return rope.bad("factor", type == "dynamic" ? "a number from 1" : "1 (scaling is not implemented)");
+  if (rope.has("attention_factor") && rope.number("attention_factor") != 1.0)
+    return rope.bad("attention_factor", "1 (not implemented)");
+  if (rope.has("original_max_position_embeddings") &&
+      rope.number("original_max_position_embeddings") != static_cast<double>(config.max_position_embeddings))
+    return rope.bad("original_max_position_embeddings", "max_position_embeddings (not implemented)");
+  for (const auto& [key, value] : rope.members()) {
+    if (!is_one_of(key, {"rope_type", "type", "rope_theta", "partial_rotary_factor", "factor", "attention_factor",
+                         "original_max_position_embeddings", "beta_fast", "beta_slow", "truncate", "mscale",
+                         "mscale_all_dim", "low_freq_factor", "high_freq_factor"}) &&
+        !is_off(value))
+      return rope.bad(key, "nothing: this field is not implemented");
   }
   return {};
 }
 
-/// rope_theta, at the top or in rope_parameters (transformers 5).
-Result<void> read_rope(const JsonFile& json, ModelConfig& config) {
-  element parameters;
-  if (!json.has("rope_parameters")) return json.positive("rope_theta", config.rope_theta);
-  std::string_view type;
-  if (json.root()["rope_parameters"].get(parameters) != simdjson::SUCCESS ||
-      (parameters["rope_type"].get(type) == simdjson::SUCCESS && type != "default") ||
-      parameters["rope_theta"].get(config.rope_theta) != simdjson::SUCCESS || !(config.rope_theta > 0))
-    return json.bad("rope_parameters", "rope_type \"default\" and a rope_theta above 0");
+/// RoPE in the spellings of transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters), with its precedence.
+Result<void> read_rope(const JsonView& json, ModelConfig& config) {
+  std::string where;
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    const auto value = json.find(key);
+    if (!value || is_off(*value)) continue;
+    if (!value->is_object()) return json.bad(key, "an object or null");
+    if (where.empty()) where = key;
+  }
+  const auto rope = where.empty() ? std::nullopt : json.child(where);
+  const bool inside = rope && rope->find("rope_theta");
+  const JsonView& source = inside ? *rope : json;
+  if (source.find("rope_theta")) {
+    const auto theta = source.number("rope_theta");
+    if (!theta || !(*theta > 0) || *theta > 1e18) return source.bad("rope_theta", "a number above 0");
+    config.rope_theta = *theta;
+  }
+  for (const JsonView* view : {&json, rope ? &*rope : nullptr}) {
+    if (view != nullptr && view->has("partial_rotary_factor") && view->number("partial_rotary_factor") != 1.0)
+      return view->bad("partial_rotary_factor", "1 (not implemented)");
+  }
+  if (!rope) return {};
+
+  return refuse_scaling(*rope, config);
+}
+
+Result<void> read_eos(const JsonView& json, ModelConfig& config) {
+  auto value = json.find("eos_token_id");
+  if (!value || value->is_null()) return {};
+  simdjson::dom::array ids;
+  if (value->get(ids) == simdjson::SUCCESS) {
+    if (ids.size() == 0) return {};
+    value = ids.at(0).value_unsafe();
+  }
+  int64_t id = 0;
+  if (value->get(id) != simdjson::SUCCESS) return json.bad("eos_token_id", "a token id, a list of them, or null");
+  if (id >= 0 && id < config.vocab_size) config.eos_token_id = static_cast<int32_t>(id);
   return {};
 }
 
-Result<void> read_config_json(const JsonFile& json, ModelConfig& config) {
-  constexpr int64_t kMax = 1 << 24;
-  double eps = 0;
-  for (const auto& done :
-       {refuse_unimplemented(json), read_rope(json, config), json.integer("hidden_size", 1, kMax, config.hidden_size),
-        json.integer("num_hidden_layers", 1, 1024, config.layers),
-        json.integer("num_attention_heads", 1, 4096, config.heads),
-        json.integer("intermediate_size", 1, kMax, config.intermediate_size),
-        json.integer("vocab_size", 1, kMax, config.vocab_size),
-        json.integer("max_position_embeddings", 1, kMax, config.max_position_embeddings),
-        json.positive("rms_norm_eps", eps)}) {
+Result<void> read_shape(const JsonView& json, ModelConfig& config) {
+  // Qwen3Config's defaults.
+  config.vocab_size = 151936;
+  config.hidden_size = 4096;
+  config.intermediate_size = 22016;
+  config.layers = config.heads = config.kv_heads = 32;
+  config.head_dim = 128;
+  config.max_position_embeddings = 32768;
+  for (const auto& done : {json.integer("hidden_size", 1, kWidthMax, config.hidden_size),
+                           json.integer("num_hidden_layers", 1, kLayersMax, config.layers),
+                           json.integer("num_attention_heads", 1, kHeadsMax, config.heads),
+                           json.integer("intermediate_size", 1, kWidthMax, config.intermediate_size),
+                           json.integer("vocab_size", 1, kVocabMax, config.vocab_size),
+                           json.integer("head_dim", 2, kHeadDimMax, config.head_dim),
+                           json.integer("max_position_embeddings", 1, kPositionsMax, config.max_position_embeddings)}) {
     if (!done) return done;
   }
-  config.rms_norm_eps = static_cast<float>(eps);
-  config.kv_heads = config.heads;
-  if (json.has("num_key_value_heads")) {
-    if (auto done = json.integer("num_key_value_heads", 1, config.heads, config.kv_heads); !done) return done;
+  if (json.find("num_key_value_heads") && !json.has("num_key_value_heads")) {
+    config.kv_heads = config.heads;  // null
+  } else if (auto done = json.integer("num_key_value_heads", 1, kHeadsMax, config.kv_heads); !done) {
+    return done;
   }
-  if (config.heads % config.kv_heads != 0)
-    return json.bad("num_key_value_heads", "a divisor of num_attention_heads (" + std::to_string(config.heads) + ")");
-  config.head_dim = config.hidden_size / config.heads;
-  if (json.has("head_dim")) {
-    if (auto done = json.integer("head_dim", 2, 1024, config.head_dim); !done) return done;
+  if (config.heads % config.kv_heads != 0) {
+    return json.bad("num_key_value_heads", "a divisor of num_attention_heads (" + std::to_string(config.heads) +
+                                               "), or null; " + std::to_string(config.kv_heads) +
+                                               " where it is not given");
   }
-  if (config.head_dim < 2 || config.head_dim % 2 != 0) return json.bad("head_dim", "an even number");
-  int64_t eos = 0;
-  if (json.root()["eos_token_id"].get(eos) == simdjson::SUCCESS && eos >= 0 && eos < config.vocab_size)
-    config.eos_token_id = static_cast<int32_t>(eos);
-  return {};
-}
-
-Result<void> check_pooling(const std::string& model_dir) {
-  const std::string path = model_dir + "/1_Pooling/config.json";
-  if (!std::filesystem::exists(path)) return {};
-  auto json = JsonFile::load(path);
-  if (!json) return json.error();
-  simdjson::dom::object members;
-  if (json->root().get(members) != simdjson::SUCCESS) return invalid_argument(path + ": expected an object");
-  for (auto [key, value] : members) {
-    bool on = false;
-    if (key.substr(0, 13) != "pooling_mode_" || value.get(on) != simdjson::SUCCESS) continue;
-    if (on != (key == "pooling_mode_lasttoken"))
-      return json->bad(std::string(key), on ? "false (only the last token is pooled)" : "true");
+  if (config.head_dim % 2 != 0) return json.bad("head_dim", "an even number");
+  if (json.find("rms_norm_eps")) {
+    const auto eps = json.number("rms_norm_eps");
+    if (!eps || !(*eps >= 0) || *eps > 1) return json.bad("rms_norm_eps", "a number from 0 to 1");
+    config.rms_norm_eps = static_cast<float>(*eps);
   }
-  return {};
-}
-
-Result<void> check_modules(const std::string& model_dir) {
-  const std::string path = model_dir + "/modules.json";
-  if (!std::filesystem::exists(path)) return {};
-  auto json = JsonFile::load(path);
-  if (!json) return json.error();
-  simdjson::dom::array modules;
-  if (json->root().get(modules) != simdjson::SUCCESS) return invalid_argument(path + ": expected an array");
-  for (element module : modules) {
-    std::string_view type;
-    if (module["type"].get(type) != simdjson::SUCCESS)
-      return invalid_argument(path + ": expected modules with a \"type\", found one without");
-    const std::string_view name = type.substr(type.rfind('.') + 1);
-    if (name != "Transformer" && name != "Pooling" && name != "Normalize")
-      return invalid_argument(path + ": expected Transformer, Pooling and Normalize, found " + std::string(type));
-  }
-  return {};
-}
-
-Result<void> read_prompts(const std::string& model_dir, ModelConfig& config) {
-  const std::string path = model_dir + "/config_sentence_transformers.json";
-  if (!std::filesystem::exists(path)) return {};
-  auto json = JsonFile::load(path);
-  if (!json) return json.error();
-  simdjson::dom::object prompts;
-  if (json->root()["prompts"].get(prompts) == simdjson::SUCCESS) {
-    for (auto [name, value] : prompts) {
-      std::string_view text;
-      if (value.get(text) != simdjson::SUCCESS) return json->bad("prompts", "strings");
-      config.prompts[std::string(name)] = text;
-    }
-  }
-  std::string_view name;
-  if (json->root()["default_prompt_name"].get(name) == simdjson::SUCCESS) config.default_prompt_name = name;
   return {};
 }
 
 }  // namespace
 
 Result<ModelConfig> read_model_config(const std::string& model_dir) {
-  auto json = JsonFile::load(model_dir + "/config.json");
-  if (!json) return json.error();
+  auto file = JsonFile::load(model_dir, "config.json");
+  if (!file) return file.error();
+  const JsonView json = file->root();
   ModelConfig config;
-  if (auto done = read_config_json(*json, config); !done) return done.error();
-  if (auto done = check_modules(model_dir); !done) return done.error();
-  if (auto done = check_pooling(model_dir); !done) return done.error();
-  if (auto done = read_prompts(model_dir, config); !done) return done.error();
+  if (auto done = refuse_unimplemented(json); !done) return done.error();
+  if (auto done = read_architectures(json, config); !done) return done.error();
+  if (auto done = read_shape(json, config); !done) return done.error();
+  if (auto done = read_rope(json, config); !done) return done.error();
+  if (auto done = refuse_sliding_window(json, config); !done) return done.error();
+  if (auto done = read_eos(json, config); !done) return done.error();
+  if (auto done = refuse_unknown(json, kConfigFields); !done) return done.error();
   return config;
 }
 

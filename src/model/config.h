@@ -1,8 +1,7 @@
-// ModelConfig: what the files of a model folder say about the model. Plain values; any thread.
+// ModelConfig: what config.json says about the forward pass. Plain values; any thread.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 
@@ -11,7 +10,6 @@
 namespace quern {
 
 struct ModelConfig {
-  // config.json
   int64_t hidden_size = 0;              // D
   int64_t layers = 0;                   // L
   int64_t heads = 0;                    // H
@@ -21,16 +19,15 @@ struct ModelConfig {
   int64_t vocab_size = 0;               // V
   int64_t max_position_embeddings = 0;  // longest input in tokens
   float rms_norm_eps = 1e-6f;
-  double rope_theta = 1e6;
-  std::optional<int32_t> eos_token_id;
-
-  // config_sentence_transformers.json, where present
-  std::map<std::string, std::string> prompts;      // name ("query", "document") -> prefix
-  std::optional<std::string> default_prompt_name;  // as written there
+  double rope_theta = 1e4;
+  std::optional<int32_t> eos_token_id;  // the first one, where it is a list
+  /// "...ForCausalLM" is first among the architectures: without a modules.json, sentence-transformers then pools the
+  /// last token, else the mean.
+  bool is_causal_lm = false;
 };
 
-/// Reads config.json, modules.json, 1_Pooling/config.json and config_sentence_transformers.json of `model_dir`; all but
-/// the first may be missing. Refuses by name whatever the forward pass does not implement.
+/// Reads config.json of `model_dir`, with transformers' defaults for what it leaves out. Refuses by name whatever would
+/// make transformers compute something else than our forward pass does; what is known to change nothing is passed over.
 Result<ModelConfig> read_model_config(const std::string& model_dir);
 
 }  // namespace quern

@@ -175,6 +175,11 @@ Result<std::string> Tokenizer::decode(std::span<const int32_t> ids, bool skip_sp
   return replace_invalid_utf8(bytes);
 }
 
+std::optional<int32_t> Tokenizer::token_to_id(std::string_view bytes) const {
+  const int32_t id = tables_->bpe.vocab.find(bytes);
+  return id == Vocab::kNone ? std::nullopt : std::optional(id);
+}
+
 std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
   if (!tables_->bpe.vocab.has(id)) return std::nullopt;
   return std::string(tables_->bpe.vocab.bytes(id));

@@ -58,6 +58,8 @@ class Tokenizer {
   /// The text of `ids`; bytes that are not UTF-8 become U+FFFD. kInvalidArgument: an id without a token.
   Result<std::string> decode(std::span<const int32_t> ids, bool skip_special = true) const;
 
+  /// The id of a token by its bytes, an added token's by its text.
+  std::optional<int32_t> token_to_id(std::string_view bytes) const;
   /// The bytes that an id stands for (perhaps part of a character); nothing for an id without a token.
   std::optional<std::string> id_to_token(int32_t id) const;
   /// One more than the largest id, added tokens included.

@@ -194,7 +194,10 @@ class Parser {
     }
     if (instruction_) plan_.prompt = instruction_prompt(*instruction_);
     if (input_type_) return prompt_of_type();
-    if (!prompt_name_) return true;
+    if (!prompt_name_) {
+      if (!instruction_) plan_.prompt = plan_.model->default_prompt;
+      return true;
+    }
     const auto& prompts = plan_.model->prompts;
     const auto found = prompts.find(std::string(prompt_name_->substr(0, kNameBytesMax + 1)));
     if (found == prompts.end()) {
@@ -223,7 +226,10 @@ class Parser {
           "'input' holds token ids, which this server does not take (--refuse-token-ids): send text.", "input"));
     }
     const char* param = prompt_name_ ? "prompt_name" : instruction_ ? "instruction" : "input_type";
-    if (!prompt_name_ && !instruction_ && plan_.prompt.empty()) return true;
+    if (!prompt_name_ && !instruction_ && (!input_type_ || plan_.prompt.empty())) {
+      plan_.prompt.clear();  // the default one is for texts
+      return true;
+    }
     return reader_.fail(invalid_argument("Token ids take no prompt: put its tokens before them, or send text.", param));
   }
 

@@ -1,10 +1,13 @@
-#include "cli/known_answers.h"
+#include "model/known_answers.h"
 
 #include <simdjson.h>
 
 #include <cmath>
 #include <cstdio>
-#include <filesystem>
+#include <utility>
+
+#include "base/excerpt.h"
+#include "model/json_file.h"
 
 namespace quern {
 namespace {
@@ -44,11 +47,11 @@ Result<void> check_one(const KnownAnswer& answer, const Output& vector, double c
   char figures[160];
   if (!(std::abs(norm - 1.0) <= kNormTolerance)) {  // a NaN fails too
     std::snprintf(figures, sizeof figures, "norm %.6g, expected 1", norm);
-    return internal_error("known-answer check: \"" + answer.text + "\" gave a vector of " + figures);
+    return internal_error("known-answer check: \"" + excerpt(answer.text) + "\" gave a vector of " + figures);
   }
   if (answer.vector.empty()) return {};
   if (answer.vector.size() != vector.values.size()) {
-    return invalid_argument("known_answers.json: a vector for \"" + answer.text + "\" has " +
+    return invalid_argument("known_answers.json: a vector for \"" + excerpt(answer.text) + "\" has " +
                             std::to_string(answer.vector.size()) + " values; the model's width is " +
                             std::to_string(vector.values.size()));
   }
@@ -61,7 +64,7 @@ Result<void> check_one(const KnownAnswer& answer, const Output& vector, double c
   if (!(cosine >= cosine_min)) {
     std::snprintf(figures, sizeof figures, "cosine %.7f with the stored answer, at least %.7f is expected", cosine,
                   cosine_min);
-    return internal_error("known-answer check: \"" + answer.text + "\" gave a " + figures);
+    return internal_error("known-answer check: \"" + excerpt(answer.text) + "\" gave a " + figures);
   }
   return {};
 }
@@ -71,17 +74,15 @@ Result<void> check_one(const KnownAnswer& answer, const Output& vector, double c
 double known_answer_cosine_min(std::string_view dtype) { return dtype == "f32" ? 1.0 - 1e-5 : 0.999; }
 
 Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir) {
-  const std::string path = model_dir + "/known_answers.json";
   std::vector<KnownAnswer> answers;
-  if (!std::filesystem::exists(path)) return answers;
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
+  auto file = JsonFile::load_if_present(model_dir, "known_answers.json");
+  if (!file) return file.error();
+  if (!*file) return answers;
+  const auto items = (*file)->root().find("texts");
   simdjson::dom::array texts;
-  if (const auto error = parser.load(path).get(root))
-    return invalid_argument(path + ": " + simdjson::error_message(error));
-  if (root["texts"].get(texts) != simdjson::SUCCESS) return invalid_argument(path + ": no array \"texts\"");
+  if (!items || items->get(texts) != simdjson::SUCCESS) return (*file)->root().bad("texts", "an array");
   for (simdjson::dom::element item : texts) {
-    auto answer = parse_answer(item, path + ": texts[" + std::to_string(answers.size()) + "]");
+    auto answer = parse_answer(item, (*file)->path() + ": texts[" + std::to_string(answers.size()) + "]");
     if (!answer) return answer.error();
     answers.push_back(std::move(*answer));
   }
@@ -91,19 +92,21 @@ Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir
 Result<CheckOutcome> check_known_answers(const std::vector<KnownAnswer>& answers, double cosine_min,
                                          const EmbedText& embed) {
   CheckOutcome outcome;
-  std::vector<Output> vectors;
+  std::vector<std::pair<std::string, Output>> vectors;
   const std::vector<KnownAnswer>& texts = answers.empty() ? plain_texts() : answers;
   for (const KnownAnswer& answer : texts) {
-    Result<Output> vector = embed(answer.text, answer.prompt_name);
+    Result<std::optional<Output>> vector = embed(answer.text, answer.prompt_name);
     if (!vector) return vector.error();
-    if (auto checked = check_one(answer, *vector, cosine_min, outcome); !checked) return checked.error();
-    vectors.push_back(std::move(*vector));
-  }
-  for (size_t i = 1; i < vectors.size(); ++i) {
-    if (vectors[i].values == vectors[0].values) {
-      return internal_error("known-answer check: \"" + texts[0].text + "\" and \"" + texts[i].text +
+    if (!*vector) {
+      ++outcome.left_out;
+      continue;
+    }
+    if (auto checked = check_one(answer, **vector, cosine_min, outcome); !checked) return checked.error();
+    if (!vectors.empty() && vectors[0].second.values == (*vector)->values) {
+      return internal_error("known-answer check: \"" + excerpt(vectors[0].first) + "\" and \"" + excerpt(answer.text) +
                             "\" gave the same vector");
     }
+    vectors.emplace_back(answer.text, std::move(**vector));
   }
   return outcome;
 }

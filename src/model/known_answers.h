@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,11 +23,13 @@ struct KnownAnswer {
 /// Reads known_answers.json in `model_dir`; empty when there is no such file. An Error names what is wrong in it.
 Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir);
 
-/// Embeds one text with a prompt; the whole path from tokens to vector.
-using EmbedText = std::function<Result<Output>(const std::string& text, const std::string& prompt_name)>;
+/// Embeds one text with a prompt; the whole path from tokens to vector. Nothing for a text that is longer than the
+/// context length in force.
+using EmbedText = std::function<Result<std::optional<Output>>(const std::string& text, const std::string& prompt_name)>;
 
 struct CheckOutcome {
   size_t compared = 0;
+  size_t left_out = 0;  // longer than the context length in force
   double worst_cosine = 1.0;
   std::string worst_text;
 };
@@ -35,8 +38,8 @@ struct CheckOutcome {
 /// activation to 8 bits of mantissa; the bound leaves three times what was measured (TESTING.md).
 double known_answer_cosine_min(std::string_view dtype);
 
-/// Compares every known answer. An Error names the text that is off; the vectors are also checked to be finite, of norm
-/// 1, and different from each other, which needs no stored answer.
+/// Compares every known answer that fits. An Error names the text that is off; the vectors are also checked to be
+/// finite, of norm 1, and different from each other, which needs no stored answer.
 Result<CheckOutcome> check_known_answers(const std::vector<KnownAnswer>& answers, double cosine_min,
                                          const EmbedText& embed);
 

@@ -1,0 +1,142 @@
+#include "model/folder_files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <set>
+
+#include "base/lfs_pointer.h"
+#include "model/json_file.h"
+
+namespace quern {
+namespace {
+
+constexpr const char* kIndex = "model.safetensors.index.json";
+
+Error cannot_read(const std::string& path, int error) {
+  return invalid_argument(path + ": cannot be read: " + std::strerror(error));
+}
+
+/// A file that downloaders leave behind when they are broken off, for `name` or, where they name it by its hash, any.
+std::string unfinished_download(const std::string& dir, const std::string& name) {
+  std::error_code ignored;
+  for (const char* ending : {".incomplete", ".part", ".aria2", ".crdownload"}) {
+    if (std::filesystem::exists(dir + "/" + name + ending, ignored)) return dir + "/" + name + ending;
+  }
+  for (const std::string& place : {dir + "/.cache/huggingface/download", dir + "/../../blobs"}) {
+    for (std::filesystem::directory_iterator at(place, ignored), end; !ignored && at != end; at.increment(ignored)) {
+      if (at->path().extension() == ".incomplete") return at->path().lexically_normal().string();
+    }
+  }
+  return "";
+}
+
+Result<void> check_shards(const std::string& dir) {
+  auto index = JsonFile::load(dir, kIndex);
+  if (!index) return index.error();
+  const auto map = index->root().child("weight_map");
+  if (!map) return index->root().bad("weight_map", "an object of tensor names and file names");
+  std::set<std::string> shards;
+  for (const auto& [tensor, value] : map->members()) {
+    std::string_view shard;
+    if (value.get(shard) != simdjson::SUCCESS || shard.empty() || shard.find('/') != std::string_view::npos)
+      return map->bad(tensor, "the name of a file beside the index");
+    shards.emplace(shard);
+  }
+  for (const std::string& shard : shards) {
+    if (auto checked = check_file(dir, shard); !checked) return checked;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<bool> is_present(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) return true;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  return cannot_read(path, errno);
+}
+
+Error missing_file(const std::string& dir, const std::string& name) {
+  const std::string path = dir + "/" + name;
+  std::error_code ignored;
+  std::string text = path + ": ";
+  text += std::filesystem::is_symlink(path, ignored) ? "is a link to a file that is not there" : "is missing";
+  const std::string partial = unfinished_download(dir, name);
+  if (!partial.empty()) text += "; its download did not finish (" + partial + " is there): run it again";
+  return invalid_argument(text);
+}
+
+Result<void> check_file(const std::string& dir, const std::string& name) {
+  const std::string path = dir + "/" + name;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return errno == ENOENT ? missing_file(dir, name) : cannot_read(path, errno);
+  char head[kLfsPointerHeadBytes];
+  const ssize_t got = ::read(fd, head, sizeof head);
+  const int error = errno;
+  ::close(fd);
+  if (got < 0) return cannot_read(path, error);
+  if (is_lfs_pointer({head, static_cast<size_t>(got)}))
+    return invalid_argument(path + ": " + std::string(kLfsPointerAdvice));
+  if (got == 0) return invalid_argument(path + ": is empty; download it again");
+  return {};
+}
+
+Result<std::string> read_model_file(const std::string& dir, const std::string& name, size_t bytes_max) {
+  const std::string path = dir + "/" + name;
+  if (auto checked = check_file(dir, name); !checked) return checked.error();
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat status {};
+  if (fd < 0 || fstat(fd, &status) != 0) {
+    const int error = errno;
+    if (fd >= 0) ::close(fd);
+    return cannot_read(path, error);
+  }
+  const auto size = static_cast<size_t>(status.st_size);
+  std::string bytes;
+  if (size <= bytes_max) bytes.resize(size);
+  size_t have = 0;
+  ssize_t got = 1;
+  while (have < bytes.size() && (got = ::read(fd, bytes.data() + have, bytes.size() - have)) > 0)
+    have += static_cast<size_t>(got);
+  const int error = errno;
+  ::close(fd);
+  if (got < 0) return cannot_read(path, error);
+  if (size > bytes_max)
+    return invalid_argument(path + ": has " + std::to_string(size) + " bytes; allowed: " + std::to_string(bytes_max));
+  bytes.resize(have);
+  return bytes;
+}
+
+Result<void> check_weight_files(const std::string& dir) {
+  // sentence-transformers and transformers would load the adapter over the weights.
+  const auto adapter = is_present(dir + "/adapter_config.json");
+  if (!adapter) return adapter.error();
+  if (*adapter) {
+    return invalid_argument(dir +
+                            "/adapter_config.json: an adapter is not implemented; merge it into the model "
+                            "(merge_and_unload) and save that");
+  }
+  const auto single = is_present(dir + "/model.safetensors");
+  if (!single) return single.error();
+  const auto index = is_present(dir + "/" + kIndex);
+  if (!index) return index.error();
+  if (!*single && *index) return check_shards(dir);
+  if (*single) return check_file(dir, "model.safetensors");
+  for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
+    const auto found = is_present(dir + "/" + other);
+    if (found && *found) {
+      return invalid_argument(dir + "/" + other +
+                              ": expected model.safetensors, found PyTorch's own format; save the model again with "
+                              "safe_serialization=True");
+    }
+  }
+  return missing_file(dir, "model.safetensors");
+}
+
+}  // namespace quern

@@ -1,0 +1,128 @@
+#include "model/tokenizer_config.h"
+
+#include <charconv>
+#include <string_view>
+
+#include "model/json_file.h"
+
+namespace quern {
+namespace {
+
+using simdjson::dom::element;
+
+/// A token is written as its text, or as {"content": text, "lstrip": ..., ...}.
+std::optional<std::string> content_of(const JsonView& json, const std::string& key) {
+  if (const auto text = json.text(key)) return std::string(*text);
+  const auto token = json.child(key);
+  const auto content = token ? token->text("content") : std::nullopt;
+  return content ? std::optional(std::string(*content)) : std::nullopt;
+}
+
+/// The token of `key` must be what the tokenizer has already.
+Result<void> check_token(const JsonView& json, const std::string& key, std::optional<int32_t> id,
+                         const Tokenizer& tokenizer) {
+  const auto content = content_of(json, key);
+  if (!content) return json.bad(key, "a token");
+  const auto known = tokenizer.token_to_id(*content);
+  if (!known) return json.bad(key, "a token of tokenizer.json (others are not added here)");
+  if (id && *id != *known) return json.bad(key, "the token's id in tokenizer.json, " + std::to_string(*known));
+  if (const auto token = json.child(key)) {
+    for (const char* rule : {"lstrip", "rstrip", "single_word"}) {
+      if (token->boolean(rule) == true) return token->bad(rule, "false (not implemented)");
+    }
+  }
+  return {};
+}
+
+Result<void> check_special_tokens(const JsonView& json, const Tokenizer& tokenizer) {
+  for (const char* key : {"bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"}) {
+    if (!json.has(key)) continue;
+    if (auto done = check_token(json, key, std::nullopt, tokenizer); !done) return done;
+  }
+  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+    if (!json.has(key) || is_off(*json.find(key))) continue;
+    simdjson::dom::array tokens;
+    if (json.find(key)->get(tokens) == simdjson::SUCCESS) {
+      size_t index = 0;
+      for (element token : tokens) {
+        const auto name = std::to_string(index++);
+        const std::string one = "{\"" + name + "\":" + simdjson::minify(token) + "}";
+        simdjson::dom::parser parser;
+        element wrapped;
+        if (parser.parse(one).get(wrapped) != simdjson::SUCCESS) return json.bad(key, "tokens");
+        const JsonView view(&json.path(), std::string(key) + ".", wrapped);
+        if (auto done = check_token(view, name, std::nullopt, tokenizer); !done) return done;
+      }
+    } else if (const auto named = json.child(key)) {
+      for (const auto& [name, token] : named->members()) {
+        if (auto done = check_token(*named, name, std::nullopt, tokenizer); !done) return done;
+      }
+    } else {
+      return json.bad(key, "a list of tokens");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<TokenizerConfig> read_tokenizer_config(const std::string& dir) {
+  TokenizerConfig config;
+  auto file = JsonFile::load_if_present(dir, "tokenizer_config.json");
+  if (!file) return file.error();
+  if (!*file) return config;
+  const JsonView json = (*file)->root();
+  // Not add_bos_token and add_eos_token: transformers passes over them, tokenizer.json's post-processor decides.
+  for (const char* key : {"split_special_tokens", "add_prefix_space", "do_lower_case"}) {
+    const auto value = json.find(key);
+    if (value && !is_off(*value)) return json.bad(key, "false or null (not implemented)");
+  }
+  if (json.has("truncation_side")) {
+    const auto side = json.text("truncation_side");
+    if (side != "left" && side != "right") return json.bad("truncation_side", "\"left\" or \"right\"");
+    config.truncates_left = side == "left";
+  }
+  if (json.has("model_max_length")) {
+    const auto length = json.number("model_max_length");
+    if (!length || !(*length >= 2)) return json.bad("model_max_length", "a number of tokens from 2");
+    // Beyond any model's positions it is no limit ("1e30").
+    if (*length < 1e9) config.model_max_length = static_cast<int64_t>(*length);
+  }
+  if (json.has("eos_token")) {
+    config.eos_token = content_of(json, "eos_token");
+    if (!config.eos_token) return json.bad("eos_token", "a token");
+  }
+  return config;
+}
+
+Result<void> check_added_tokens(const std::string& dir, const Tokenizer& tokenizer) {
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+    auto file = JsonFile::load_if_present(dir, name);
+    if (!file) return file.error();
+    if (!*file) continue;
+    const JsonView json = (*file)->root();
+    if (auto done = check_special_tokens(json, tokenizer); !done) return done;
+    const auto added = json.child("added_tokens_decoder");
+    if (!added) continue;
+    for (const auto& [key, token] : added->members()) {
+      int32_t id = 0;
+      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+      if (error != std::errc() || end != key.data() + key.size()) return added->bad(key, "a token id as its name");
+      if (auto done = check_token(*added, key, id, tokenizer); !done) return done;
+    }
+  }
+  auto file = JsonFile::load_if_present(dir, "added_tokens.json");
+  if (!file) return file.error();
+  if (!*file) return {};
+  const JsonView json = (*file)->root();
+  for (const auto& [token, value] : json.members()) {
+    const auto known = tokenizer.token_to_id(token);
+    int64_t id = -1;
+    if (value.get(id) != simdjson::SUCCESS || !known || id != *known)
+      return json.bad(token, known ? "its id in tokenizer.json, " + std::to_string(*known)
+                                   : "a token of tokenizer.json (others are not added here)");
+  }
+  return {};
+}
+
+}  // namespace quern

@@ -1,0 +1,27 @@
+// What tokenizer_config.json and its companions say that changes a text's ids. Plain values; any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "tokenizer/tokenizer.h"
+
+namespace quern {
+
+struct TokenizerConfig {
+  std::optional<int64_t> model_max_length;  // nothing: no limit
+  bool truncates_left = false;              // texts over the limit lose their start
+  std::optional<std::string> eos_token;
+};
+
+/// Reads tokenizer_config.json in `dir`, which may be missing. Refuses by name whatever would make transformers give
+/// other ids than tokenizer.json says.
+Result<TokenizerConfig> read_tokenizer_config(const std::string& dir);
+
+/// Refuses by name the tokens that tokenizer_config.json, special_tokens_map.json or added_tokens.json would add to the
+/// vocabulary of tokenizer.json, or give other ids or rules.
+Result<void> check_added_tokens(const std::string& dir, const Tokenizer& tokenizer);
+
+}  // namespace quern
