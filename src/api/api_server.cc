@@ -29,13 +29,8 @@ ApiServer::ApiServer(ApiConfig config, std::vector<ServedModel> models, std::fun
       openapi_(openapi_document(config_, models_)),
       ids_warned_(std::max<size_t>(1, config_.api_keys.size())),
       route_context_{config_, models_, ready_, metrics, openapi_},
-      call_context_{config_,
-                    models_,
-                    ready_,
-                    budget,
-                    api_metrics_,
-                    pool_,
-                    [this](HttpResponse& response) { add_cors(response); },
+      call_context_{config_,      models_, budget,
+                    api_metrics_, pool_,   [this](HttpResponse& response) { add_cors(response); },
                     ids_warned_},
       pool_(config_.pool_threads, config_.pool_tasks_max) {}
 

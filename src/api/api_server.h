@@ -24,7 +24,7 @@ namespace quern {
 
 class ApiServer {
  public:
-  /// `ready`: success when requests can be served, otherwise why not; any thread.
+  /// `ready` is what /ready says: success when requests should be sent, otherwise why not; any thread.
   ApiServer(ApiConfig config, std::vector<ServedModel> models, std::function<Result<void>()> ready,
             MemoryBudget& budget, Metrics& metrics);
 

@@ -47,8 +47,9 @@ Call::~Call() {
 }
 
 void Call::start() {
-  // Asked at arrival: what is received in full before the server drains is answered.
-  if (const auto ready = context_.ready(); !ready) return fail(ready.error());
+  // Asked at arrival, of the embedder: while the server drains, what is received is still answered.
+  const Embedder& embedder = *context_.models.default_model().embedder;
+  if (const auto there = embedder.room(0, 0); !there) return fail(there.error());
   if (record_.body_bytes <= context_.config.inline_body_bytes_max) return run();
   if (context_.pool.begin([self = shared_from_this()] { self->run(); })) return;
   fail(Error{ErrorCode::kOverloaded, "Too many large requests are waiting to be read; try again later.", "", 1});

@@ -25,7 +25,6 @@ namespace quern {
 struct CallContext {
   const ApiConfig& config;
   const Models& models;
-  const std::function<Result<void>()>& ready;
   MemoryBudget& budget;
   ApiMetrics& metrics;
   TaskPool& pool;

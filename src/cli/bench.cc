@@ -10,13 +10,13 @@
 #include <thread>
 #include <vector>
 
+#include "app/model_stack.h"
 #include "base/clock.h"
 #include "base/version.h"
 #include "cli/bench_engine.h"
 #include "cli/commands.h"
-#include "cli/model_stack.h"
+#include "cli/report.h"
 #include "ops/cpu/bare_products.h"
-#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -140,8 +140,8 @@ std::string memory_field(const char* name) {
 }
 
 Result<void> run_case(ModelStack& stack, const Case& one, double seconds, int threads) {
-  const ModelConfig& config = stack.files().config;
-  const auto inputs = random_inputs(one, stack.files().vocab_rows());
+  const ModelConfig& config = stack.folder().config;
+  const auto inputs = random_inputs(one, stack.folder().vocab_rows());
   if (auto verified = verify(stack, inputs); !verified) return verified;
   std::vector<Batch> steps;
   if (auto done = compute(stack, inputs, &steps); !done) return done.error();
@@ -180,10 +180,9 @@ Result<void> run_case(ModelStack& stack, const Case& one, double seconds, int th
 }
 
 Result<void> bench_engine(ModelStack& stack, const BenchOptions& options) {
-  const auto ids = encode_text(stack.files(), "", options.text, false);
+  const auto ids = encode_text(stack.folder(), "", options.text, false);
   if (!ids) return ids.error();
-  const auto replica = local_replica([&stack](const Batch& batch) { return stack.runner().run(batch); });
-  Engine engine({stack.scheduler_config()}, {replica});
+  Engine engine({stack.scheduler_config()}, {stack.replica()});
   const auto rate = closed_loop_inputs_per_second(engine, *ids, options.in_flight, options.seconds);
   if (!rate) return rate.error();
   std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s, commit %s\n", options.in_flight,
@@ -196,16 +195,15 @@ Result<void> bench(const BenchOptions& options) {
   if (!cases) return cases.error();
   auto files = read_model_folder(options.model);
   if (!files) return files.error();
-  auto stack = load_model(std::move(*files), options.model);
+  auto stack = load_model(*files, options.model, read_machine_limits());
   if (!stack) return stack.error();
   if (options.in_flight > 0) return bench_engine(**stack, options);
-  const int threads = options.model.threads > 0 ? options.model.threads
-                                                : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  const int threads = thread_count(options.model, read_machine_limits());
   const double read_rate = read_bytes_per_second(threads);
   const MemoryBytes memory = (*stack)->runner().memory_bytes();
   std::printf(
       "quern %s (%s), model %s, %s, %d threads; memory read %.1f GB/s, so the weights (%.2f GB) pass in %.1f ms\n\n",
-      kVersion, kCommit, (*stack)->files().name.c_str(), std::string((*stack)->dtype_name()).c_str(), threads,
+      kVersion, kCommit, (*stack)->folder().name.c_str(), std::string((*stack)->dtype_name()).c_str(), threads,
       read_rate * 1e-9, static_cast<double>(memory.weights) * 1e-9,
       static_cast<double>(memory.weights) / read_rate * 1e3);
   std::printf(

@@ -5,14 +5,14 @@
 #include <sstream>
 
 #include "api/prompts.h"
+#include "app/model_stack.h"
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/embed_input.h"
 #include "cli/embed_output.h"
-#include "cli/model_stack.h"
 #include "cli/progress_bar.h"
+#include "cli/report.h"
 #include "model/known_answers.h"
-#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -47,9 +47,9 @@ Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFolder
 /// All that the vectors depend on: a run is continued only under the same line.
 std::string settings_line(const EmbedOptions& options, const ModelStack& stack, int32_t dimensions) {
   std::ostringstream line;
-  line << "model=" << stack.files().dir << " dtype=" << stack.dtype_name() << " input=" << options.input
+  line << "model=" << stack.folder().dir << " dtype=" << stack.dtype_name() << " input=" << options.input
        << " prompt-name=" << options.prompt_name << " instruction=" << options.instruction
-       << " dimensions=" << dimensions << " context-length=" << stack.files().context_tokens_max
+       << " dimensions=" << dimensions << " context-length=" << stack.folder().context_tokens_max
        << " truncate=" << options.truncate << " append-eos=" << options.model.append_eos;
   return line.str();
 }
@@ -85,7 +85,7 @@ class EmbedRun {
 
  private:
   Result<void> submit(InputRecord record) {
-    auto ids = encode_text(stack_.files(), prompt_, record.text, options_.truncate);
+    auto ids = encode_text(stack_.folder(), prompt_, record.text, options_.truncate);
     if (!ids) {
       return Error{ids.error().code, "line " + std::to_string(record.line + 1) + ": " + ids.error().message, "", 0};
     }
@@ -144,7 +144,7 @@ Result<void> embed_file(const EmbedOptions& options) {
   }
   auto reader = InputReader::open(options.input, options.input_format);
   if (!reader) return reader.error();
-  auto stack = load_model(std::move(*files), options.model);
+  auto stack = load_model(*files, options.model, read_machine_limits());
   if (!stack) return stack.error();
 
   const int32_t dimensions = options.dimensions == 0 ? width : options.dimensions;
@@ -153,8 +153,7 @@ Result<void> embed_file(const EmbedOptions& options) {
   if (!writer) return writer.error();
   SchedulerConfig scheduler = (*stack)->scheduler_config();
   scheduler.queue_tokens_max = static_cast<int64_t>(kInputsInFlightMax + 1) * scheduler.context_tokens_max;
-  const auto replica = local_replica([&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
-  Engine engine({scheduler}, {replica});
+  Engine engine({scheduler}, {(*stack)->replica()});
   if (auto checked = check_model(**stack, engine, options.model); !checked) return checked.error();
   return EmbedRun(options, **stack, engine, std::move(*prompt), dimensions).run(*reader, *writer);
 }

@@ -61,8 +61,10 @@ Result<OutputWriter> OutputWriter::open(const OutputOptions& options) {
 
 Result<void> OutputWriter::open_file() {
   const std::string& path = options_.path;
-  const bool exists = std::filesystem::exists(path);
-  const bool interrupted = exists && std::filesystem::exists(progress_path(path));
+  std::error_code failed;
+  const bool exists = std::filesystem::exists(path, failed);
+  if (failed) return invalid_argument("cannot look at " + path + ": " + failed.message(), "--output");
+  const bool interrupted = exists && std::filesystem::exists(progress_path(path), failed);
   if (exists && !options_.overwrite) {
     if (!interrupted) {
       return invalid_argument(path + " exists and is complete; choose another --output, or --overwrite it", "--output");
@@ -83,16 +85,17 @@ Result<void> OutputWriter::open_file() {
 
 Result<void> OutputWriter::continue_file() {
   const std::string& path = options_.path;
+  std::error_code failed;
   int64_t keep_bytes = 0;
   if (npy_) {
-    const auto size = static_cast<int64_t>(std::filesystem::file_size(path));
+    const auto size = static_cast<int64_t>(std::filesystem::file_size(path, failed));
+    if (failed) return invalid_argument("cannot look at " + path + ": " + failed.message(), "--output");
     const int64_t row_bytes = int64_t{4} * options_.dimensions;
     rows_ = std::max<int64_t>(0, (size - static_cast<int64_t>(kNpyHeaderBytes)) / row_bytes);
     keep_bytes = static_cast<int64_t>(kNpyHeaderBytes) + rows_ * row_bytes;
   } else {
     std::tie(keep_bytes, rows_) = complete_lines(path);
   }
-  std::error_code failed;
   std::filesystem::resize_file(path, static_cast<uintmax_t>(keep_bytes), failed);
   file_.reset(std::fopen(path.c_str(), "r+b"));
   if (failed || !file_ || std::fseek(file_.get(), 0, SEEK_END) != 0) {

@@ -67,7 +67,8 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--port", o.port, "Port to listen on; 0: a free one");
   add(app, "--port-file", o.port_file, "Write the port to this file once listening (useful with --port 0)");
   add(app, "--api-key", o.api_keys, "Key clients must send as `Authorization: Bearer KEY`; repeat it for several");
-  add(app, "--api-key-file", o.api_key_file, "File with one key a line, `KEY`, `KEY NAME` or `KEY NAME PRIORITY`; # begins a comment");
+  add(app, "--api-key-file", o.api_key_file,
+      "File with one key a line, `KEY`, `KEY NAME` or `KEY NAME PRIORITY`; # begins a comment");
   add(app, "--cors-origin", o.cors_origin, "Allow browsers from this origin, or * for any; default: none");
   add(app, "--log-level", o.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
@@ -76,7 +77,9 @@ void register_options(CLI::App& app, ServeOptions& o) {
       ->check(CLI::Range(1, 1 << 20));
   add(app, "--max-body-bytes", o.body_bytes_max, "Longest request body; longer ones are answered 413");
   add(app, "--max-buffered-bytes", o.buffered_bytes_max,
-      "Request bodies and answers in memory, over all connections; above it, requests are answered 503");
+      "Memory for requests: bodies, token ids, vectors, answers; above it, requests are answered 503 or 429. 0: half "
+      "of "
+      "what the machine has left, at most 1 GiB");
   add(app, "--max-header-bytes", o.header_bytes_max, "Longest request head; longer ones are answered 431");
   add(app, "--max-client-batch-size,--max-inputs", o.inputs_max, "Inputs in one request")
       ->check(CLI::Range(1, 1 << 20));
@@ -87,6 +90,9 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--request-timeout-ms", o.request_timeout_ms, "Deadline of a request without its own timeout_ms; 0: none");
   add(app, "--idle-timeout-s", o.idle_timeout_s, "Close a connection without a request after this long");
   add(app, "--read-timeout-s", o.read_timeout_s, "Longest time for a client to send a request it has begun");
+  add(app, "--drain-grace-s", o.drain_grace_s,
+      "On SIGTERM: answer 503 on /ready and serve on for this long, so that load balancers look elsewhere")
+      ->check(CLI::Range(0, 3600));
   add(app, "--drain-timeout-s", o.drain_timeout_s, "On SIGTERM: finish accepted requests for at most this long");
 }
 

@@ -7,8 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "app/model_stack.h"
 #include "cli/commands.h"
-#include "cli/model_stack.h"
+#include "cli/report.h"
 
 namespace quern {
 namespace {

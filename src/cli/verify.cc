@@ -2,11 +2,11 @@
 #include <cstdio>
 #include <vector>
 
+#include "app/model_stack.h"
 #include "cli/commands.h"
-#include "model/known_answers.h"
-#include "cli/model_stack.h"
 #include "cli/published_scores.h"
-#include "worker/local_replica.h"
+#include "cli/report.h"
+#include "model/known_answers.h"
 
 namespace quern {
 namespace {
@@ -50,11 +50,10 @@ Result<double> compare_published(const PublishedScores& scores, const ModelFolde
 Result<bool> verify(const VerifyOptions& options) {
   auto files = read_model_folder(options.model);
   if (!files) return files.error();
-  auto stack = load_model(std::move(*files), options.model);
+  auto stack = load_model(*files, options.model, read_machine_limits());
   if (!stack) return stack.error();
-  const ModelFolder& model = (*stack)->files();
-  const auto replica = local_replica([&stack](const Batch& batch) { return (*stack)->runner().run(batch); });
-  Engine engine({(*stack)->scheduler_config()}, {replica});
+  const ModelFolder& model = (*stack)->folder();
+  Engine engine({(*stack)->scheduler_config()}, {(*stack)->replica()});
   std::printf("model %s in %s, %s\n", model.name.c_str(), model.dir.c_str(),
               std::string((*stack)->dtype_name()).c_str());
 

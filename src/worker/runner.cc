@@ -55,6 +55,10 @@ Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_
     if (error.param.empty()) error.message = model_dir + "/config.json: " + error.message;
     return error;
   }
+  if (options.approve) {
+    const MemoryBytes bytes = planned_memory(*runner->ops_, *config, precision, limits, stored_dtype(*file));
+    if (auto approved = options.approve(bytes); !approved) return approved.error();
+  }
   auto weights = load_qwen3_weights(*file, *config, *runner->ops_, precision.weights);
   if (!weights) return weights.error();
   runner->model_ = std::make_unique<Qwen3>(*runner->ops_, std::move(*config), std::move(*weights), precision, limits);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +17,7 @@
 #include "base/result.h"
 #include "core/batch.h"
 #include "model/config.h"
+#include "model/memory_bytes.h"
 #include "model/qwen3.h"
 #include "ops/ops.h"
 
@@ -28,12 +30,8 @@ struct RunnerOptions {
   int32_t positions_max = 0;        // of a sequence; 0: the model's own limit
   int32_t kv_blocks = 512;
   int32_t block_tokens = 16;
-};
-
-struct MemoryBytes {
-  size_t weights = 0;      // packed copies, norms and the embedding table
-  size_t kv = 0;           // reserved; resident as it is used
-  size_t activations = 0;  // reserved; resident as batches grow
+  /// Asked before the weights are read, with what they and the rest will take; an Error refuses. Empty: not asked.
+  std::function<Result<void>(const MemoryBytes&)> approve;
 };
 
 class LocalRunner {

@@ -34,7 +34,7 @@ def copy_model(tiny_model, folder):
     (lambda m: (m / "model.safetensors").write_bytes((m / "model.safetensors").read_bytes()[:-100]), "model.safetensors"),
     (lambda m: patch_config(m, hidden_size=96), "hidden_size"),
     (lambda m: patch_config(m, rope_scaling={"type": "yarn", "factor": 4.0}), "rope_scaling"),
-    (lambda m: patch_config(m, use_sliding_window=True, sliding_window=128), "sliding_window"),
+    (lambda m: patch_config(m, use_sliding_window=True, sliding_window=128, max_window_layers=0), "sliding_window"),
 ])
 def test_a_damaged_model_is_one_clear_line_and_exit_code_2(quern, tiny_model, tmp_path, damage, expected):
     model = copy_model(tiny_model, tmp_path)

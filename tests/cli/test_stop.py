@@ -68,10 +68,8 @@ def in_threads(actions):
 
 
 # The next tests say what a stop must be; the server does not do all of it yet.
-not_yet = pytest.mark.xfail(strict=False, reason="the order of a stop, and --drain-grace-s, are being built")
 
 
-@not_yet
 def test_requests_received_before_sigterm_are_answered_200(start):
     server = start()
     clients = [Client(server, 400) for _ in range(CLIENTS)]
@@ -87,7 +85,6 @@ def test_requests_received_before_sigterm_are_answered_200(start):
     assert [[status for _, status in client.outcomes] for client in clients] == [[200]] * CLIENTS
 
 
-@not_yet
 def test_sigterm_under_load_answers_every_request_received_in_full_with_200(start):
     """New requests all the while. Sent before the signal: 200. After it: 200, or no answer at all, because nobody took it in."""
     server = start("--drain-grace-s", "1")
@@ -111,7 +108,6 @@ def test_sigterm_under_load_answers_every_request_received_in_full_with_200(star
     assert {status for status in after if isinstance(status, int)} == {200}, set(after)
 
 
-@not_yet
 def test_while_draining_ready_is_503_and_requests_are_answered(start):
     server = start("--drain-grace-s", "3")
     server.process.send_signal(signal.SIGTERM)
@@ -141,7 +137,6 @@ def slow_model(tiny_model, quern, tmp_path):
     return model
 
 
-@not_yet
 def test_sigterm_while_loading_ends_at_once_with_code_0(quern, slow_model, tmp_path):
     port_file, log = tmp_path / "port", tmp_path / "log"
     with log.open("wb") as stderr:
@@ -153,7 +148,6 @@ def test_sigterm_while_loading_ends_at_once_with_code_0(quern, slow_model, tmp_p
     assert "listening" in messages and "ready" not in messages, f"the load went on to its end: {messages}"
 
 
-@not_yet
 def test_a_second_signal_ends_at_once(start):
     server = start()
     client = Client(server, 2000)

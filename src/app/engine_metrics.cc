@@ -1,4 +1,4 @@
-#include "cli/engine_metrics.h"
+#include "app/engine_metrics.h"
 
 namespace quern {
 namespace {
@@ -24,17 +24,7 @@ EngineMetrics::EngineMetrics(Metrics& metrics, const SchedulerConfig& config)
           metrics.histogram("quern_batch_inputs", "Inputs aboard one step", powers_up_to(config.batch_spans_max))),
       batch_seconds_(metrics.histogram("quern_batch_seconds", "Time to compute one step", kSecondsBuckets)),
       tokens_(metrics.counter("quern_computed_tokens_total", "Tokens that went through the model")),
-      failed_batches_(metrics.counter("quern_failed_batches_total", "Steps that ended in an error")) {
-  const auto limit = [&](const char* name, double value) {
-    metrics.gauge("quern_limit", "Configured limits, by field", {{"field", name}}).Set(value);
-  };
-  limit("batch_tokens_max", config.batch_tokens_max);
-  limit("batch_spans_max", config.batch_spans_max);
-  limit("queue_tokens_max", static_cast<double>(config.queue_tokens_max));
-  limit("queue_jobs_max", config.queue_jobs_max);
-  limit("context_tokens_max", config.context_tokens_max);
-  limit("kv_blocks", config.total_blocks());
-}
+      failed_batches_(metrics.counter("quern_failed_batches_total", "Steps that ended in an error")) {}
 
 void EngineMetrics::count(const StepReport& report) {
   batch_tokens_.Observe(report.batch_tokens);

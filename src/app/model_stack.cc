@@ -1,15 +1,14 @@
-#include "cli/model_stack.h"
+#include "app/model_stack.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <future>
 #include <optional>
-#include <thread>
 
 #include "base/excerpt.h"
 #include "model/known_answers.h"
 #include "ops/cpu/cpu_ops.h"
+#include "worker/local_replica.h"
 
 namespace quern {
 namespace {
@@ -21,11 +20,6 @@ std::optional<DType> parse_dtype(const std::string& name) {
   if (name == "f32" || name == "float32") return DType::kF32;
   if (name == "bf16" || name == "bfloat16") return DType::kBf16;
   return std::nullopt;  // auto
-}
-
-int32_t thread_count(const ModelOptions& options) {
-  return options.threads > 0 ? options.threads
-                             : static_cast<int32_t>(std::max(1u, std::thread::hardware_concurrency()));
 }
 
 }  // namespace
@@ -56,33 +50,53 @@ Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_we
   return read_model_folder(wanted);
 }
 
-SchedulerConfig make_scheduler_config(const ModelFolder& files, const ModelOptions& options) {
+SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options) {
   SchedulerConfig config;
   config.batch_tokens_max = options.batch_tokens_max;
   config.batch_spans_max = options.batch_spans_max;
-  config.context_tokens_max = files.context_tokens_max;
+  config.context_tokens_max = folder.context_tokens_max;
   return config;
 }
 
-Result<std::unique_ptr<ModelStack>> load_model(ModelFolder files, const ModelOptions& options) {
-  const SchedulerConfig scheduler = make_scheduler_config(files, options);
+int32_t thread_count(const ModelOptions& options, const MachineLimits& machine) {
+  return options.threads > 0 ? options.threads : machine.cpus;
+}
+
+Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
+                                               const MachineLimits& machine, const ApproveMemory& approve) {
+  const SchedulerConfig scheduler = make_scheduler_config(folder, options);
   RunnerOptions runner_options;
   runner_options.dtype = parse_dtype(options.dtype);
   runner_options.batch_tokens_max = scheduler.batch_tokens_max;
   runner_options.batch_spans_max = scheduler.batch_spans_max;
-  runner_options.positions_max = files.context_tokens_max;
+  runner_options.positions_max = folder.context_tokens_max;
   runner_options.kv_blocks = scheduler.total_blocks();
   runner_options.block_tokens = scheduler.block_tokens;
-  auto ops = make_cpu_ops(thread_count(options));
+  runner_options.approve = [&](const MemoryBytes& bytes) {
+    MemoryPlan plan;
+    plan.weights_bytes = static_cast<int64_t>(bytes.weights);
+    plan.activations_bytes = static_cast<int64_t>(bytes.activations);
+    plan.kv_bytes = static_cast<int64_t>(bytes.kv);
+    plan.context_tokens_max = folder.context_tokens_max;
+    plan.batch_tokens_max = scheduler.batch_tokens_max;
+    plan.kv_bytes_per_token = plan.kv_bytes / (int64_t{scheduler.total_blocks()} * scheduler.block_tokens);
+    return approve ? approve(plan) : check_memory(plan, machine);
+  };
+  auto ops = make_cpu_ops(thread_count(options, machine));
   if (!ops) return ops.error();
-  auto runner = LocalRunner::create(files.weights_dir, runner_options, std::move(*ops));
+  auto runner = LocalRunner::create(folder.weights_dir, runner_options, std::move(*ops));
   if (!runner) return runner.error();
-  return std::make_unique<ModelStack>(std::move(files), std::move(*runner), scheduler);
+  return std::make_unique<ModelStack>(folder, std::move(*runner), scheduler);
 }
 
-Result<Output> embed_text(const ModelFolder& files, Engine& engine, const std::string& prompt,
+MakeReplica ModelStack::replica() {
+  return local_replica([this](const Batch& batch) { return runner_->run(batch); },
+                       scheduler_config_.batches_in_flight_max);
+}
+
+Result<Output> embed_text(const ModelFolder& folder, Engine& engine, const std::string& prompt,
                           const std::string& text) {
-  auto ids = encode_text(files, prompt, text, false);
+  auto ids = encode_text(folder, prompt, text, false);
   if (!ids) return ids.error();
   std::promise<Result<Output>> promise;
   std::vector<Job> jobs(1);
@@ -94,9 +108,9 @@ Result<Output> embed_text(const ModelFolder& files, Engine& engine, const std::s
 
 Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const ModelOptions& options) {
   if (options.skip_check) return CheckOutcome{};
-  auto answers = read_known_answers(stack.files().dir);
+  auto answers = read_known_answers(stack.folder().dir);
   if (!answers) return answers.error();
-  const ModelFolder& folder = stack.files();
+  const ModelFolder& folder = stack.folder();
   return check_known_answers(
       *answers, known_answer_cosine_min(stack.dtype_name()),
       [&](const std::string& text, const std::string& prompt_name) -> Result<std::optional<Output>> {
@@ -112,15 +126,6 @@ Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const 
         if (!output) return output.error();
         return std::optional(std::move(*output));
       });
-}
-
-std::string describe(const Error& error) {
-  return error.param.empty() ? error.message : error.param + ": " + error.message;
-}
-
-int report_error(const char* command, const Error& error) {
-  std::fprintf(stderr, "quern %s: %s\n", command, describe(error).c_str());
-  return error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kNotFound ? 2 : 1;
 }
 
 }  // namespace quern

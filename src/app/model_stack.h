@@ -4,11 +4,15 @@
 // adds weights.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "app/machine.h"
+#include "app/memory_plan.h"
+#include "app/options.h"
 #include "base/result.h"
-#include "cli/options.h"
+#include "core/replica.h"
 #include "engine/engine.h"
 #include "model/model_folder.h"
 #include "worker/runner.h"
@@ -17,17 +21,20 @@ namespace quern {
 
 class ModelStack {
  public:
-  ModelStack(ModelFolder files, std::unique_ptr<LocalRunner> runner, const SchedulerConfig& scheduler_config)
-      : files_(std::move(files)), runner_(std::move(runner)), scheduler_config_(scheduler_config) {}
+  /// `folder` must outlive it.
+  ModelStack(const ModelFolder& folder, std::unique_ptr<LocalRunner> runner, const SchedulerConfig& scheduler_config)
+      : folder_(folder), runner_(std::move(runner)), scheduler_config_(scheduler_config) {}
 
-  const ModelFolder& files() const { return files_; }
+  const ModelFolder& folder() const { return folder_; }
   LocalRunner& runner() { return *runner_; }
   /// Limits that the runner's memory was made for; the queue's limits may be changed.
   const SchedulerConfig& scheduler_config() const { return scheduler_config_; }
   std::string_view dtype_name() const { return quern::dtype_name(runner_->dtype()); }
+  /// For an Engine, which must not outlive this.
+  MakeReplica replica();
 
  private:
-  ModelFolder files_;
+  const ModelFolder& folder_;
   std::unique_ptr<LocalRunner> runner_;
   SchedulerConfig scheduler_config_;
 };
@@ -40,23 +47,24 @@ std::string default_model_dir();
 Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_weights = true);
 
 /// The limits that the flags ask for; the runner's memory is made for them.
-SchedulerConfig make_scheduler_config(const ModelFolder& files, const ModelOptions& options);
+SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options);
 
-/// Adds the weights.
-Result<std::unique_ptr<ModelStack>> load_model(ModelFolder files, const ModelOptions& options);
+/// --threads, or one for each core that the machine leaves us.
+int32_t thread_count(const ModelOptions& options, const MachineLimits& machine);
+
+/// Asked before the weights are read; the plan's requests_bytes are 0. An Error refuses.
+using ApproveMemory = std::function<Result<void>(const MemoryPlan& plan)>;
+
+/// Adds the weights to `folder`, which must outlive the stack. Without `approve` the plan must fit the machine.
+Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
+                                               const MachineLimits& machine, const ApproveMemory& approve = {});
 
 /// Submits one text and waits for its Output.
-Result<Output> embed_text(const ModelFolder& files, Engine& engine, const std::string& prompt, const std::string& text);
+Result<Output> embed_text(const ModelFolder& folder, Engine& engine, const std::string& prompt,
+                          const std::string& text);
 
 struct CheckOutcome;  // model/known_answers.h
 /// Compares the model with its known answers, through the engine; skipped with --skip-check.
 Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const ModelOptions& options);
-
-/// "--flag: message" for people.
-std::string describe(const Error& error);
-
-/// Prints the error for `quern COMMAND` and gives the exit code: 2 when the call or the model folder is at fault,
-/// else 1.
-int report_error(const char* command, const Error& error);
 
 }  // namespace quern

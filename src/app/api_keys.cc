@@ -1,4 +1,4 @@
-#include "cli/api_keys.h"
+#include "app/api_keys.h"
 
 #include <algorithm>
 #include <cerrno>

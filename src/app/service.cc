@@ -1,0 +1,152 @@
+#include "app/service.h"
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "app/api_keys.h"
+#include "app/service_config.h"
+#include "base/clock.h"
+#include "base/file_limit.h"
+#include "base/version.h"
+#include "model/known_answers.h"
+
+namespace quern {
+namespace {
+
+LogConfig log_config(const ServeOptions& options) {
+  LogConfig config;
+  (void)parse_log_level(options.log_level, config.level);  // the option's own check has passed
+  config.service_version = kVersion;
+  return config;
+}
+
+/// Written under another name first: a reader never sees half a number.
+Result<void> write_port_file(const std::string& path, uint16_t port) {
+  if (path.empty()) return {};
+  std::ofstream(path + ".tmp") << port << '\n';
+  std::error_code failed;
+  std::filesystem::rename(path + ".tmp", path, failed);
+  if (failed) return invalid_argument("cannot write " + path + ": " + failed.message(), "--port-file");
+  return {};
+}
+
+void log_memory(const MemoryPlan& plan, const MachineLimits& machine) {
+  for (const MemoryRow& row : memory_rows(plan))
+    log_info("memory", {{"quern.part", row.what}, {"quern.bytes", row.bytes}, {"quern.flags", row.flag}});
+  log_info("memory", {{"quern.part", "all"},
+                      {"quern.bytes", plan.total_bytes()},
+                      {"quern.available_bytes", machine.memory_available_bytes},
+                      {"quern.source", machine.memory_source}});
+}
+
+}  // namespace
+
+Service::Service(const ServeOptions& options)
+    : options_(options), log_(log_config(options)), machine_(read_machine_limits()) {}
+
+Service::~Service() {
+  draining_ = true;
+  if (server_) server_->stop();
+  if (engine_) engine_->drain();  // the last completions still find the API
+}
+
+Result<std::unique_ptr<Service>> Service::start(const ServeOptions& options) {
+  auto keys = read_api_keys(options.api_keys, options.api_key_file);
+  if (!keys) return keys.error();
+  std::unique_ptr<Service> service(new Service(options));
+  if (auto prepared = service->prepare(); !prepared) return prepared.error();
+  if (auto listening = service->listen(std::move(*keys)); !listening) return listening.error();
+  return service;
+}
+
+Result<void> Service::prepare() {
+  if (auto checked = check_limits(options_); !checked) return checked;
+  auto folder = read_model_folder(options_.model);
+  if (!folder) return folder.error();
+  folder_ = std::move(*folder);
+  for (const std::string& notice : folder_.notices) log_warn("model folder", {{"quern.notice", notice}});
+  scheduler_config_ = make_scheduler_config(folder_, options_.model);
+  scheduler_config_.queue_tokens_max = options_.queue_tokens_max;
+  scheduler_config_.queue_jobs_max = options_.queue_jobs_max;
+  if (auto checked = check_config(EngineConfig{scheduler_config_}); !checked) return checked;
+  const auto files = raise_file_limit(options_.connections_max);
+  if (files && files->connections_max < options_.connections_max) {
+    log_warn("fewer connections than asked for: the limit of open files is too low",
+             {{"quern.files_max", files->files_max},
+              {"quern.connections_max", files->connections_max},
+              {"quern.flags", "--max-connections"}});
+    options_.connections_max = static_cast<int32_t>(files->connections_max);
+  }
+  if (options_.buffered_bytes_max == 0)
+    options_.buffered_bytes_max = default_requests_bytes(machine_.memory_available_bytes, options_.body_bytes_max);
+  budget_.emplace(options_.buffered_bytes_max);
+  return {};
+}
+
+Result<void> Service::listen(std::vector<ApiKey> keys) {
+  api_ = std::make_unique<ApiServer>(
+      api_config(options_, std::move(keys)), std::vector{served_model(options_, folder_, embedder_)},
+      [this] { return ready(); }, *budget_, metrics_);
+  HttpServerConfig config = http_config(options_);
+  config.error_response = [this](int status, std::string_view message) {
+    return api_->transport_error(status, message);
+  };
+  server_ = std::make_unique<HttpServer>(config, *budget_, [this](HttpRequest request, Responder responder) {
+    api_->handle(std::move(request), std::move(responder));
+  });
+  api_->watch(server_->counters());
+  show_limits(metrics_, config, scheduler_config_);
+  if (auto started = server_->start(); !started) return started;
+  if (auto written = write_port_file(options_.port_file, server_->port()); !written) return written;
+  log_info("listening", {{"server.address", options_.host}, {"server.port", int64_t{server_->port()}}});
+  return {};
+}
+
+Result<void> Service::approve(const MemoryPlan& model) {
+  MemoryPlan plan = model;
+  plan.requests_bytes = options_.buffered_bytes_max;
+  log_memory(plan, machine_);
+  return check_memory(plan, machine_);
+}
+
+Result<void> Service::load(const std::function<void()>& promise) {
+  const int64_t begin_us = now_us();
+  auto model = load_model(folder_, options_.model, machine_, [this](const MemoryPlan& plan) { return approve(plan); });
+  if (!model) return model.error();
+  model_ = std::move(*model);
+  engine_metrics_.emplace(metrics_, scheduler_config_);
+  const EngineHooks hooks{[this](const StepReport& report) { engine_metrics_->count(report); },
+                          [](std::string_view what) {
+                            log_error("the engine caught an exception", {{"error.message", what}});
+                          }};
+  engine_ = std::make_unique<Engine>(EngineConfig{scheduler_config_}, std::vector{model_->replica()}, hooks);
+  engine_metrics_->watch(*engine_);
+  const auto checked = check_model(*model_, *engine_, options_.model);
+  if (!checked) return checked.error();
+  promise();
+  embedder_.set(*engine_);
+  log_info("ready", {{"quern.model", folder_.name},
+                     {"quern.dtype", model_->dtype_name()},
+                     {"quern.threads", int64_t{thread_count(options_.model, machine_)}},
+                     {"quern.known_answers", static_cast<int64_t>(checked->compared)},
+                     {"quern.load_ms", (now_us() - begin_us) / 1000}});
+  return {};
+}
+
+Result<void> Service::ready() const {
+  if (draining_) return Error{ErrorCode::kUnavailable, "the server is shutting down", "", 1};
+  return embedder_.loaded();
+}
+
+void Service::stop() {
+  draining_ = true;
+  log_info("draining", {{"quern.grace_s", int64_t{options_.drain_grace_s}}});
+  std::this_thread::sleep_for(std::chrono::seconds(options_.drain_grace_s));
+  server_->stop();
+  engine_->drain();
+  log_info("stopped");
+}
+
+}  // namespace quern

@@ -1,0 +1,28 @@
+// From what a person chose to what each part of the server is made with. Pure functions.
+#pragma once
+
+#include <vector>
+
+#include "api/api_config.h"
+#include "api/served_model.h"
+#include "app/options.h"
+#include "http/http_config.h"
+#include "model/model_folder.h"
+#include "observe/metrics.h"
+#include "sched/scheduler_config.h"
+
+namespace quern {
+
+/// Limits that contradict each other are an Error that names the flag.
+Result<void> check_limits(const ServeOptions& options);
+
+/// `folder` and `embedder` must outlive it.
+ServedModel served_model(const ServeOptions& options, const ModelFolder& folder, Embedder& embedder);
+ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys);
+/// Without error_response.
+HttpServerConfig http_config(const ServeOptions& options);
+
+/// One quern_limit for each configured limit of the transport and the scheduler, by field.
+void show_limits(Metrics& metrics, const HttpServerConfig& http, const SchedulerConfig& scheduler);
+
+}  // namespace quern
