@@ -40,6 +40,6 @@ void add_record_headers(HttpResponse& response, const RequestRecord& record, int
 std::string_view failure_kind(const RequestRecord& record);
 
 /// One line in Elastic Common Schema: info, or warn for 5xx.
-void log_request(const RequestRecord& record, int status, int64_t now);
+void log_request(const RequestRecord& record, int status, int64_t now) noexcept;
 
 }  // namespace quern
