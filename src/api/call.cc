@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/cors.h"
 #include "api/errors.h"
 #include "api/output_check.h"
 #include "base/clock.h"
@@ -288,7 +289,7 @@ HttpResponse Call::make_error(const Error& error) {
 // What every answer of this call goes through: its headers, its metrics, its log line.
 HttpResponse Call::conclude(HttpResponse response) {
   add_record_headers(response, record_, now_us());
-  if (context_.decorate) context_.decorate(response);
+  add_cors(response, context_.config.cors_origins, record_.cors_origin);
   record(response.status);
   return response;
 }

@@ -29,8 +29,6 @@ struct CallContext {
   MemoryBudget& budget;
   ApiMetrics& metrics;
   TaskPool& pool;
-  /// Adds what every answer carries (CORS).
-  std::function<void(HttpResponse&)> decorate;
   /// One for each API key, and one where there are none: its token ids have been warned of.
   std::vector<std::atomic<bool>>& ids_warned;
 };

@@ -18,7 +18,8 @@ struct RequestRecord {
   std::string method;  // an excerpt, as path
   std::string path;
   std::string client_address;
-  std::string key_name;  // of the API key; empty: none
+  std::string_view cors_origin;  // what CORS answers it: see allowed_origin()
+  std::string key_name;          // of the API key; empty: none
   int64_t received_us = 0;
   int64_t body_bytes = 0;
   int32_t inputs = 0;
