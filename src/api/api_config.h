@@ -28,8 +28,8 @@ struct ApiConfig {
   int pool_threads = 2;
   int pool_tasks_max = 1024;  // large bodies waiting for a pool thread; above it 429
 
-  std::vector<ApiKey> api_keys;  // empty: open to all
-  std::string cors_origin;       // empty: off; "*" or an origin
+  std::vector<ApiKey> api_keys;           // empty: open to all
+  std::vector<std::string> cors_origins;  // of parse_cors_origins(); empty: off
   std::string version = "unknown";
   std::string commit = "unknown";
 };

@@ -28,8 +28,8 @@ void add_process_metrics(Metrics& metrics) {
   auto& cpu = metrics.counter("process_cpu_seconds_total", "User and system CPU time spent in seconds.");
   metrics.gauge("process_start_time_seconds", "Start time of the process since the Unix epoch in seconds.")
       .Set(static_cast<double>(std::time(nullptr)));
-  auto& dropped =
-      metrics.counter("quern_log_lines_dropped_total", "Log lines dropped because their reader was too slow.");
+  auto& dropped = metrics.counter("quern_log_lines_dropped_total",
+                                  "Log lines dropped because their reader was too slow or memory was short.");
   metrics.on_scrape([&resident, &cpu, &dropped] {
     std::ifstream statm("/proc/self/statm");
     double pages = 0;
@@ -109,7 +109,15 @@ prometheus::Counter& ApiMetrics::errors_counter(const RequestRecord& record) {
   });
 }
 
-void ApiMetrics::count(const RequestRecord& record, int status, int64_t now) {
+void ApiMetrics::count(const RequestRecord& record, int status, int64_t now) noexcept {
+  try {
+    add_up(record, status, now);
+  } catch (const std::exception&) {
+    // A counter that could not be made when it was first needed: it is made the next time, and no answer fails for it.
+  }
+}
+
+void ApiMetrics::add_up(const RequestRecord& record, int status, int64_t now) {
   requests_counter(*record.route, status).Increment();
   if (record.error) errors_counter(record).Increment();
   if (record.route->codec == nullptr || record.method != "POST") return;

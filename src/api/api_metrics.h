@@ -20,7 +20,7 @@ class ApiMetrics {
   ApiMetrics(Metrics& metrics, const std::string& version, const std::string& commit, const MemoryBudget& budget);
 
   /// Counts one ended request.
-  void count(const RequestRecord& record, int status, int64_t now);
+  void count(const RequestRecord& record, int status, int64_t now) noexcept;
   /// A vector was stopped by the last gate.
   void count_bad_vector() { bad_vectors_.Increment(); }
   /// A Call begins (+1) or is gone (-1): the gauge that finds a leak.
@@ -30,8 +30,9 @@ class ApiMetrics {
   void watch(const HttpCounters& counters);
 
  private:
-  static constexpr std::array<int, 15> kStatuses = {200, 204, 400, 401, 404, 405, 408, 413,
-                                                    429, 431, 499, 500, 503, 504, 0};
+  static constexpr std::array<int, 17> kStatuses = {200, 204, 400, 401, 404, 405, 408, 413, 415,
+                                                    417, 429, 431, 499, 500, 503, 504, 0};
+  void add_up(const RequestRecord& record, int status, int64_t now);
   prometheus::Counter& requests_counter(const Route& route, int status);
   prometheus::Counter& errors_counter(const RequestRecord& record);
   void watch_gauge(const std::string& name, const std::string& help, const std::atomic<int64_t>& value);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api/auth.h"
+#include "api/cors.h"
 #include "api/errors.h"
 #include "api/openapi.h"
 #include "api/routes/routes.h"
@@ -29,9 +30,7 @@ ApiServer::ApiServer(ApiConfig config, std::vector<ServedModel> models, std::fun
       openapi_(openapi_document(config_, models_)),
       ids_warned_(std::max<size_t>(1, config_.api_keys.size())),
       route_context_{config_, models_, ready_, metrics, openapi_},
-      call_context_{config_,      models_, budget,
-                    api_metrics_, pool_,   [this](HttpResponse& response) { add_cors(response); },
-                    ids_warned_},
+      call_context_{config_, models_, budget, api_metrics_, pool_, ids_warned_},
       pool_(config_.pool_threads, config_.pool_tasks_max) {}
 
 ApiServer::Match ApiServer::match(const HttpRequest& request) const {
@@ -56,6 +55,7 @@ void ApiServer::handle(HttpRequest request, Responder responder) {
   record.route = found.of_path ? found.of_path : &other_route();
   if (found.route) record.route = found.route;
   record.id = request_id_of(request);
+  record.cors_origin = allowed_origin(config_.cors_origins, request.header("origin"));
   record.method = excerpt(request.method());
   record.path = excerpt(request.path());
   record.client_address = request.client_address;
@@ -66,7 +66,7 @@ void ApiServer::handle(HttpRequest request, Responder responder) {
         refuse(Error{ErrorCode::kNotFound, "No such route: " + record.path + "; see /openapi.json.", "", 0}, record),
         record, responder);
   }
-  if (request.method() == "OPTIONS") return answer(answer_options(request, found.allow), record, responder);
+  if (request.method() == "OPTIONS") return answer(answer_options(request, record, found.allow), record, responder);
   if (!found.route) {
     HttpResponse response = refuse(
         Error{ErrorCode::kMethodNotAllowed,
@@ -97,7 +97,7 @@ void ApiServer::handle(HttpRequest request, Responder responder) {
 void ApiServer::answer(HttpResponse response, RequestRecord& record, Responder& responder) {
   const int64_t now = now_us();
   add_record_headers(response, record, now);
-  add_cors(response);
+  add_cors(response, config_.cors_origins, record.cors_origin);
   api_metrics_.count(record, response.status, now);
   log_request(record, response.status, now);
   responder.send(std::move(response));
@@ -109,24 +109,13 @@ HttpResponse ApiServer::refuse(const Error& error, RequestRecord& record) const 
   return record.route->codec ? record.route->codec->error(error) : error_response(error);
 }
 
-HttpResponse ApiServer::answer_options(const HttpRequest& request, const std::string& allow) const {
+HttpResponse ApiServer::answer_options(const HttpRequest& request, const RequestRecord& record,
+                                       const std::string& allow) const {
   HttpResponse response;
   response.status = 204;
   response.add_header("Allow", allow);
-  if (!config_.cors_origin.empty()) {
-    response.add_header("Access-Control-Allow-Methods", allow);
-    const std::string_view wanted = request.header("access-control-request-headers");
-    response.add_header("Access-Control-Allow-Headers", wanted.empty() ? "authorization, content-type" : wanted);
-    response.add_header("Access-Control-Max-Age", "86400");
-  }
+  if (!record.cors_origin.empty()) add_preflight(response, request, allow);
   return response;
-}
-
-void ApiServer::add_cors(HttpResponse& response) const {
-  if (config_.cors_origin.empty()) return;
-  response.add_header("Access-Control-Allow-Origin", config_.cors_origin);
-  response.add_header("Access-Control-Expose-Headers", "x-request-id, server-timing, x-quern-tokens, retry-after");
-  if (config_.cors_origin != "*") response.add_header("Vary", "Origin");
 }
 
 HttpResponse ApiServer::transport_error(int status, std::string_view message) {

@@ -48,8 +48,7 @@ class ApiServer {
   Match match(const HttpRequest& request) const;
   void answer(HttpResponse response, RequestRecord& record, Responder& responder);
   HttpResponse refuse(const Error& error, RequestRecord& record) const;
-  HttpResponse answer_options(const HttpRequest& request, const std::string& allow) const;
-  void add_cors(HttpResponse& response) const;
+  HttpResponse answer_options(const HttpRequest& request, const RequestRecord& record, const std::string& allow) const;
 
   const ApiConfig config_;
   const Models models_;

@@ -4,7 +4,7 @@
 //   KEY:TENANT]...
 //                    [--delay-ms N] [--connections-max N] [--header-timeout-ms N] [--body-timeout-ms N]
 //                    [--idle-timeout-ms N]
-//                    [--body-bytes-max N] [--buffered-bytes-max N] [--cors ORIGIN] [--model-name NAME]...
+//                    [--body-bytes-max N] [--buffered-bytes-max N] [--cors ORIGIN]... [--model-name NAME]...
 //                    [--refuse-token-ids 1]
 //
 // A byte is a token; the vector is a pure function of the ids. Prints "listening on HOST:PORT" once ready; SIGTERM
@@ -200,7 +200,7 @@ bool parse_options(int argc, char** argv, Options& options) {
     else if (name == "--body-bytes-max")
       options.http.body_bytes_max = number;
     else if (name == "--cors")
-      options.api.cors_origin = value;
+      options.api.cors_origins.push_back(value);
     else if (name == "--api-key" && std::strchr(value, ':'))
       options.api.api_keys.push_back({std::string(value, std::strchr(value, ':')), std::strchr(value, ':') + 1, 100});
     else if (name == "--model-name")

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/cors.h"
 #include "api/errors.h"
 #include "api/output_check.h"
 #include "base/clock.h"
@@ -13,6 +14,8 @@ namespace quern {
 namespace {
 
 constexpr std::string_view kTimeoutHeader = "x-timeout-ms";
+
+constexpr const char* kFailedToAnswer = "The server failed to answer this request; it can be tried again.";
 
 int64_t bytes_of(size_t token_ids) { return static_cast<int64_t>(token_ids * sizeof(int32_t)); }
 
@@ -31,17 +34,17 @@ Call::Call(CallContext& context, RequestRecord record, HttpRequest request, Resp
 }
 
 Call::~Call() {
-  try {
-    if (!recorded_ && (handed_over_ || responder_.disconnected())) {
-      record_.error = ErrorCode::kCancelled;
-      const int64_t now = now_us();
-      context_.metrics.count(record_, http_status(ErrorCode::kCancelled), now);
-      log_request(record_, http_status(ErrorCode::kCancelled), now);
-    } else if (!recorded_) {
-      responder_.send(make_error(internal_error("The server failed to answer this request; it can be tried again.")));
+  if (!recorded_ && !handed_over_ && !responder_.disconnected()) {
+    try {
+      responder_.send(make_error(internal_error(kFailedToAnswer)));
+    } catch (const std::exception&) {
+      // Out of memory twice: the Responder, dying unanswered, still sends a bare 500.
     }
-  } catch (const std::exception&) {
-    // Out of memory twice: the Responder, dying unanswered, still sends a bare 500.
+  }
+  if (!recorded_) {
+    const bool left = handed_over_ ? !making_answer_ : responder_.disconnected();
+    record_.error = left ? ErrorCode::kCancelled : ErrorCode::kInternal;
+    record(http_status(*record_.error));
   }
   context_.metrics.count_call(-1);
 }
@@ -154,32 +157,41 @@ Result<std::vector<int32_t>> Call::encode_input(size_t index) {
 Result<void> Call::submit(std::vector<Job> jobs) {
   outputs_.resize(jobs.size());
   jobs_left_ = jobs.size();
-  responder_.on_disconnect([self = shared_from_this()] { self->cancel_jobs(); });
+  // The Responder does not hold this Call, which holds it: a Call that nothing works for any more ends, and so answers.
+  responder_.on_disconnect([weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->cancel_jobs();
+  });
   auto submitted = plan_.model->embedder->submit(std::move(jobs));
   if (!submitted) return submitted.error();
   bool cancel = false;
   {
     std::lock_guard lock(mutex_);
     job_ids_ = std::move(*submitted);
-    cancel = cancel_wanted_;
+    cancel = std::exchange(cancel_wanted_, false);
   }
-  // The client left, or a Job failed, before we knew the ids.
-  if (cancel) plan_.model->embedder->cancel(job_ids_);
+  if (cancel) cancel_jobs();  // the client left, or a Job failed, before we knew the ids
   return {};
 }
 
-void Call::cancel_jobs() {
+void Call::cancel_jobs() noexcept {
   std::vector<uint64_t> ids;
   {
     std::lock_guard lock(mutex_);
     if (cancel_wanted_) return;
     cancel_wanted_ = true;
-    ids = job_ids_;
+    ids.swap(job_ids_);
   }
-  if (!ids.empty()) plan_.model->embedder->cancel(ids);
+  if (ids.empty()) return;
+  try {
+    plan_.model->embedder->cancel(ids);
+  } catch (const std::exception& thrown) {
+    log_error("jobs could not be cancelled: they are computed for nobody",
+              {{"error.message", thrown.what()}, {"http.request.id", record_.id}});
+  }
 }
 
-void Call::on_job_ended(size_t index, Result<Output> outcome, const JobTiming& timing) {
+// Nothing here allocates but in finish(): a Job whose end got lost would leave its client waiting for ever.
+void Call::on_job_ended(size_t index, Result<Output> outcome, const JobTiming& timing) noexcept {
   bool first_failure = false;
   {
     std::lock_guard lock(mutex_);
@@ -189,25 +201,27 @@ void Call::on_job_ended(size_t index, Result<Output> outcome, const JobTiming& t
     earlier(submitted_us_, timing.submitted_us);
     earlier(started_us_, timing.started_us);
     finished_us_ = std::max(finished_us_, timing.finished_us);
-    if (!outcome && !failed_) {
-      first_failure = failed_ = true;
-      error_ = outcome.error();
-      if (error_.param.empty() && error_.code == ErrorCode::kInvalidArgument) error_.param = input_name(plan_, index);
+    if (outcome) {
+      outputs_[index] = std::move(*outcome);
+    } else if (failure_) {
+      first_failure = true;
+      failed_index_ = index;
+      failure_ = std::move(outcome);
     }
   }
-  if (outcome) outputs_[index] = std::move(*outcome);
   const bool last = jobs_left_.fetch_sub(1) == 1;
   if (first_failure && !last) cancel_jobs();
   if (last) finish();
 }
 
 // All Jobs have ended; on an engine thread, so the writing is done elsewhere.
-void Call::finish() {
+void Call::finish() noexcept {
   if (responder_.disconnected()) return;  // the destructor records it
   try {
     if (codec().answer_bytes(plan_) <= context_.config.inline_response_bytes_max) {
+      std::function<HttpResponse()> make = [self = shared_from_this()] { return self->make_answer(); };
       handed_over_ = true;
-      responder_.send_made([self = shared_from_this()] { return self->make_answer(); });
+      responder_.send_made(std::move(make));
     } else {
       context_.pool.finish([self = shared_from_this()] {
         if (!self->responder_.disconnected()) self->responder_.send(self->make_answer());
@@ -221,12 +235,13 @@ void Call::finish() {
 }
 
 HttpResponse Call::make_answer() {
+  making_answer_ = true;
   try {
     return write_answer();
   } catch (const std::exception& thrown) {
     log_error("an answer could not be written", {{"error.message", thrown.what()}, {"http.request.id", record_.id}});
   }
-  return make_error(internal_error("The server failed to answer this request; it can be tried again."));
+  return make_error(internal_error(kFailedToAnswer));
 }
 
 HttpResponse Call::write_answer() {
@@ -234,7 +249,12 @@ HttpResponse Call::write_answer() {
     record_.queue_us = started_us_ - submitted_us_;
     record_.compute_us = finished_us_ - started_us_;
   }
-  if (failed_) return make_error(error_);
+  if (!failure_) {
+    Error error = failure_.error();
+    if (error.param.empty() && error.code == ErrorCode::kInvalidArgument)
+      error.param = input_name(plan_, failed_index_);
+    return make_error(error);
+  }
   auto body = make_body();
   if (!body) {
     context_.metrics.count_bad_vector();
@@ -269,13 +289,17 @@ HttpResponse Call::make_error(const Error& error) {
 
 // What every answer of this call goes through: its headers, its metrics, its log line.
 HttpResponse Call::conclude(HttpResponse response) {
-  const int64_t now = now_us();
-  add_record_headers(response, record_, now);
-  if (context_.decorate) context_.decorate(response);
-  if (recorded_.exchange(true)) return response;
-  context_.metrics.count(record_, response.status, now);
-  log_request(record_, response.status, now);
+  add_record_headers(response, record_, now_us());
+  add_cors(response, context_.config.cors_origins, record_.cors_origin);
+  record(response.status);
   return response;
+}
+
+void Call::record(int status) noexcept {
+  if (recorded_.exchange(true)) return;
+  const int64_t now = now_us();
+  context_.metrics.count(record_, status, now);
+  log_request(record_, status, now);
 }
 
 void Call::fail(const Error& error) {

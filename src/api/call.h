@@ -28,8 +28,6 @@ struct CallContext {
   MemoryBudget& budget;
   ApiMetrics& metrics;
   TaskPool& pool;
-  /// Adds what every answer carries (CORS).
-  std::function<void(HttpResponse&)> decorate;
   /// One for each API key, and one where there are none: its token ids have been warned of.
   std::vector<std::atomic<bool>>& ids_warned;
 };
@@ -56,14 +54,15 @@ class Call : public std::enable_shared_from_this<Call> {
   Result<std::vector<int32_t>> encode_input(size_t index);
   Result<int64_t> timeout_ms() const;
   Result<void> submit(std::vector<Job> jobs);
-  void on_job_ended(size_t index, Result<Output> outcome, const JobTiming& timing);
-  void cancel_jobs();
-  void finish();
+  void on_job_ended(size_t index, Result<Output> outcome, const JobTiming& timing) noexcept;
+  void cancel_jobs() noexcept;
+  void finish() noexcept;
   HttpResponse make_answer();
   HttpResponse write_answer();
   Result<std::string> make_body();
   HttpResponse make_error(const Error& error);
   HttpResponse conclude(HttpResponse response);
+  void record(int status) noexcept;
   void fail(const Error& error);
 
   CallContext& context_;
@@ -77,14 +76,15 @@ class Call : public std::enable_shared_from_this<Call> {
 
   std::vector<Output> outputs_;  // [inputs][D]; slot i is written by Job i alone
   std::atomic<size_t> jobs_left_{0};
-  std::atomic<bool> handed_over_{false};  // the io thread is to make the answer, unless the client leaves first
-  std::atomic<bool> recorded_{false};     // counted and logged
+  std::atomic<bool> handed_over_{false};    // the io thread is to make the answer, unless the client leaves first
+  std::atomic<bool> making_answer_{false};  // and has begun to: the client has not left before that
+  std::atomic<bool> recorded_{false};       // counted and logged
 
   std::mutex mutex_;  // guards what follows
   std::vector<uint64_t> job_ids_;
   bool cancel_wanted_ = false;
-  Error error_;
-  bool failed_ = false;
+  Result<Output> failure_{Output{}};  // the first Job that failed; else a success
+  size_t failed_index_ = 0;           // of that Job
   int64_t submitted_us_ = 0;
   int64_t started_us_ = 0;
   int64_t finished_us_ = 0;

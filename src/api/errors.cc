@@ -109,6 +109,8 @@ HttpResponse transport_error_response(int status, std::string_view message) {
   std::string_view code = "bad_request";
   if (status == 408) code = "request_timeout";
   if (status == 413) code = "payload_too_large";
+  if (status == 415) code = "unsupported_media_type";
+  if (status == 417) code = "expectation_failed";
   if (status == 431) code = "header_too_large";
   if (status == 500) code = "internal";
   if (status == 503) code = "unavailable";

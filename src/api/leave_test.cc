@@ -257,6 +257,7 @@ void Leave::run(const std::string& stage) {
   if (stage != "read" && stage != "writing") {
     wait_until([&] { return count_of_499() == expected_499; }, "its 499");
   }
+  wait_until([&] { return live() == 0; }, "the other's answer");  // it stays until it has it: else it were a second 499
   other.leave();
 }
 

@@ -70,7 +70,7 @@ void add_record_headers(HttpResponse& response, const RequestRecord& record, int
   response.add_header("x-quern-tokens", std::to_string(record.tokens));
 }
 
-void log_request(const RequestRecord& record, int status, int64_t now) {
+void log_request(const RequestRecord& record, int status, int64_t now) noexcept {
   const LogLevel level = status >= 500 ? LogLevel::kWarn : LogLevel::kInfo;
   if (!log_enabled(level)) return;
   log_line(level, "request",

@@ -18,7 +18,8 @@ struct RequestRecord {
   std::string method;  // an excerpt, as path
   std::string path;
   std::string client_address;
-  std::string key_name;  // of the API key; empty: none
+  std::string_view cors_origin;  // what CORS answers it: see allowed_origin()
+  std::string key_name;          // of the API key; empty: none
   int64_t received_us = 0;
   int64_t body_bytes = 0;
   int32_t inputs = 0;
@@ -40,6 +41,6 @@ void add_record_headers(HttpResponse& response, const RequestRecord& record, int
 std::string_view failure_kind(const RequestRecord& record);
 
 /// One line in Elastic Common Schema: info, or warn for 5xx.
-void log_request(const RequestRecord& record, int status, int64_t now);
+void log_request(const RequestRecord& record, int status, int64_t now) noexcept;
 
 }  // namespace quern

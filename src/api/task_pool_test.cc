@@ -12,9 +12,9 @@ namespace {
 TEST(TaskPool, WhatFinishesGoesBeforeWhatBegins) {
   std::string order;
   {
-    TaskPool pool(1, 3);
     std::promise<void> entered;
     std::promise<void> release;
+    TaskPool pool(1, 3);  // last: its threads use the promises to the end
     ASSERT_TRUE(pool.begin([&] {
       entered.set_value();
       release.get_future().wait();

@@ -31,7 +31,7 @@ struct ServeOptions {
   std::string port_file;
   std::vector<std::string> api_keys;
   std::string api_key_file;
-  std::string cors_origin;
+  std::vector<std::string> cors_origins;
   std::string log_level = "info";
   int32_t http_threads = 1;
   int32_t connections_max = 4096;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <thread>
 
+#include "api/cors.h"
 #include "app/api_keys.h"
 #include "app/service_config.h"
 #include "base/clock.h"
@@ -55,7 +56,10 @@ Service::~Service() {
 Result<std::unique_ptr<Service>> Service::start(const ServeOptions& options) {
   auto keys = read_api_keys(options.api_keys, options.api_key_file);
   if (!keys) return keys.error();
+  auto origins = parse_cors_origins(options.cors_origins);
+  if (!origins) return origins.error();
   std::unique_ptr<Service> service(new Service(options));
+  service->options_.cors_origins = std::move(*origins);
   if (auto prepared = service->prepare(); !prepared) return prepared.error();
   if (auto listening = service->listen(std::move(*keys)); !listening) return listening.error();
   return service;

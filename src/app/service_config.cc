@@ -51,7 +51,7 @@ ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys) {
   config.timeout_ms_default = options.request_timeout_ms;
   config.refuse_token_ids = options.refuse_token_ids;
   config.api_keys = std::move(keys);
-  config.cors_origin = options.cors_origin;
+  config.cors_origins = options.cors_origins;
   config.version = kVersion;
   config.commit = kCommit;
   return config;

@@ -114,8 +114,9 @@ void Connection::on_end_of_input() {
 void Connection::on_client_gone() {
   bool unanswered = false;
   for (const auto& slot : slots_) unanswered |= !slot->ready_;
-  if (unanswered) io_.counters.disconnects.fetch_add(1, std::memory_order_relaxed);
-  close();
+  HttpCounters& counters = io_.counters;
+  close();  // first: when the leaving shows in the counter, each of its requests knows of it
+  if (unanswered) counters.disconnects.fetch_add(1, std::memory_order_release);
 }
 
 // --- parsing

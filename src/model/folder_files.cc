@@ -25,7 +25,9 @@ Error cannot_read(const std::string& path, int error) {
 std::string unfinished_download(const std::string& dir, const std::string& name) {
   std::error_code ignored;
   for (const char* ending : {".incomplete", ".part", ".aria2", ".crdownload"}) {
-    if (std::filesystem::exists(dir + "/" + name + ending, ignored)) return dir + "/" + name + ending;
+    std::string partial = dir;
+    partial.append("/").append(name).append(ending);
+    if (std::filesystem::exists(partial, ignored)) return partial;
   }
   for (const std::string& place : {dir + "/.cache/huggingface/download", dir + "/../../blobs"}) {
     for (std::filesystem::directory_iterator at(place, ignored), end; !ignored && at != end; at.increment(ignored)) {

@@ -14,6 +14,10 @@ using simdjson::dom::element;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr size_t kIntegerDigitsMax = 18;  // any integer of so many digits fits in 64 bits
 
+/// The parser chooses its kernels at its first use, allocating in a noexcept function: what fails there ends the
+/// process. So that happens before main(), not in the middle of a load that may run out of memory and says so.
+[[maybe_unused]] const std::string kParserKernels = simdjson::get_active_implementation()->name();
+
 /// Writes integers of more digits than 64 bits hold ("model_max_length": 1000000000000000019884624838656, which
 /// transformers writes for "no limit") as floating-point numbers: the parser refuses them otherwise.
 std::string widen_integers(const std::string& json) {

@@ -6,7 +6,7 @@ namespace quern {
 
 Qwen3::Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, const Precision& precision, const Limits& limits)
     : ops_(ops),
-      config_(std::move(config)),
+      config_(config),
       weights_(std::move(weights)),
       precision_(precision),
       limits_(limits),

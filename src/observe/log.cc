@@ -56,7 +56,7 @@ State& state() {
 }
 
 std::atomic<int> level_now{static_cast<int>(LogLevel::kOff)};
-std::atomic<uint64_t> dropped_before{0};
+std::atomic<uint64_t> dropped_before{0};  // by earlier loggers, and lines for which there was no memory
 std::atomic<int> writers{0};  // threads inside log_line(): log_stop() waits for them before it takes the logger away
 
 spdlog::level::level_enum spdlog_level(LogLevel level) {
@@ -157,6 +157,8 @@ void log_start(const LogConfig& config) {
   s.logger = std::make_shared<spdlog::async_logger>("quern", std::make_shared<StderrSink>(), s.pool,
                                                     spdlog::async_overflow_policy::overrun_oldest);
   s.logger->set_level(spdlog_level(config.level));
+  // It catches what it throws itself; what it wants to tell is always that a line is lost.
+  s.logger->set_error_handler([](const std::string&) { dropped_before.fetch_add(1); });
   s.logger->flush_on(spdlog::level::warn);
   s.flusher =
       std::make_unique<spdlog::details::periodic_worker>([logger = s.logger] { logger->flush(); }, kFlushInterval);
@@ -186,10 +188,9 @@ struct Writer {
 
 bool log_enabled(LogLevel level) { return static_cast<int>(level) >= level_now.load(std::memory_order_relaxed); }
 
-void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
-  if (!log_enabled(level) || level == LogLevel::kOff) return;
-  const Writer inside;
-  if (level_now.load() == static_cast<int>(LogLevel::kOff)) return;  // log_stop() has begun
+namespace {
+
+void write_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
   thread_local std::string line;
   line.assign("{\"@timestamp\":\"");
   append_timestamp(line);
@@ -207,6 +208,19 @@ void log_line(LogLevel level, std::string_view message, std::initializer_list<Lo
   }
   line.append(state().tail);
   state().logger->log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
+}
+
+}  // namespace
+
+void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) noexcept {
+  if (!log_enabled(level) || level == LogLevel::kOff) return;
+  const Writer inside;
+  if (level_now.load() == static_cast<int>(LogLevel::kOff)) return;  // log_stop() has begun
+  try {
+    write_line(level, message, fields);
+  } catch (const std::exception&) {
+    dropped_before.fetch_add(1);
+  }
 }
 
 uint64_t log_lines_dropped() {

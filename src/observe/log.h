@@ -2,7 +2,8 @@
 //
 // One per process, reached through functions. Any thread may log; a call formats on its own thread and queues the line.
 // The queue is bounded in lines and a line in bytes: when the reader of stderr is too slow the oldest lines are dropped
-// and counted, nobody waits; a text that is too long is cut.
+// and counted, nobody waits; a text that is too long is cut. A line for which there is no memory is counted the same
+// way: logging never fails what is logged.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,8 @@ void log_stop();
 bool parse_log_level(std::string_view text, LogLevel& level);
 
 bool log_enabled(LogLevel level);
-void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {});
-/// Lines dropped so far because the queue was full.
+void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {}) noexcept;
+/// Lines dropped so far because the queue was full or memory was short.
 uint64_t log_lines_dropped();
 
 inline void log_debug(std::string_view message, std::initializer_list<LogField> fields = {}) {

@@ -176,6 +176,10 @@ Result<std::string> Tokenizer::decode(std::span<const int32_t> ids, bool skip_sp
 }
 
 std::optional<int32_t> Tokenizer::token_to_id(std::string_view bytes) const {
+  for (const AddedTokens* tokens : {&tables_->raw_added, &tables_->normalized_added}) {
+    const AddedTokens::Match added = tokens->find(bytes, 0);
+    if (added.id >= 0 && added.begin == 0 && added.end == bytes.size()) return added.id;
+  }
   const int32_t id = tables_->bpe.vocab.find(bytes);
   return id == Vocab::kNone ? std::nullopt : std::optional(id);
 }

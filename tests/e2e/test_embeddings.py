@@ -265,10 +265,14 @@ def test_routes_and_methods(fake):
 
 def test_cors(fake, start_fake):
     assert "access-control-allow-origin" not in post(fake, {"input": "a"}).headers
-    server = start_fake("--cors", "https://example.org")
-    answer = post(server, {"input": "a"})
-    assert answer.headers["access-control-allow-origin"] == "https://example.org" and answer.headers["vary"] == "Origin"
-    preflight = httpx.options(server.base_url + "/v1/embeddings", headers={"access-control-request-headers": "authorization,x-a"})
+    server = start_fake("--cors", "https://example.org", "--cors", "http://localhost:3000")
+    for origin in ("https://example.org", "http://localhost:3000"):
+        answer = httpx.post(server.base_url + "/v1/embeddings", json={"input": "a"}, headers={"origin": origin})
+        assert answer.headers["access-control-allow-origin"] == origin and answer.headers["vary"] == "Origin"
+    answer = httpx.post(server.base_url + "/v1/embeddings", json={"input": "a"}, headers={"origin": "https://example.com"})
+    assert "access-control-allow-origin" not in answer.headers and answer.headers["vary"] == "Origin"
+    preflight = httpx.options(server.base_url + "/v1/embeddings",
+                              headers={"origin": "https://example.org", "access-control-request-headers": "authorization,x-a"})
     assert preflight.status_code == 204 and preflight.headers["access-control-allow-headers"] == "authorization,x-a"
 
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -50,7 +51,11 @@ ProductEngine::ProductEngine()
     : brgemm_(has_bf16()),
       amx_(brgemm_ && dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_amx),
       engine_(dnnl::engine::kind::cpu, 0),
-      stream_(engine_) {}
+      stream_(engine_) {
+  // An allocation that fails inside the library leaves its cache of primitives with a key into freed memory. Nothing is
+  // lost without it: what is used again is kept here.
+  dnnl::set_primitive_cache_capacity(0);
+}
 
 bool ProductEngine::has_bf16() const {
   // Compared through what each level includes: AVX512_CORE emulates bf16, everything above has it.
@@ -70,6 +75,8 @@ std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> p
   const auto type = onednn_type(weights);
   const int64_t row_bytes = packed->in_cols * static_cast<int64_t>(dtype_bytes(weights));
   std::vector<char> rows(kSliceCols * row_bytes);
+  dnnl::reorder reorder;  // all slices but the last ones of the parts are alike
+  int64_t reorder_cols = 0;
   for (const ConstMatrix& part : parts) {
     const int64_t part_begin = packed->part_begins.back();
     for (int64_t row = 0; row < part.rows; row += kSliceCols) {
@@ -84,7 +91,8 @@ std::unique_ptr<LinearWeight> ProductEngine::pack(std::span<const ConstMatrix> p
       const memory::desc y({kTileRows, cols}, memory::data_type::f32, memory::format_tag::ab);
       const dnnl::matmul::primitive_desc wanted(dnnl::matmul::desc(x, any, y), engine_);
       memory values(wanted.weights_desc(), engine_);
-      dnnl::reorder(plain, values).execute(stream_, plain, values);
+      if (std::exchange(reorder_cols, cols) != cols) reorder = dnnl::reorder(plain, values);
+      reorder.execute(stream_, plain, values);
       stream_.wait();
       packed->slices_.push_back({part_begin + row, filled, std::move(values)});
     }

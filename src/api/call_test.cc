@@ -1,0 +1,303 @@
+// A request's way through the real HttpServer and ApiServer: what is asked before what, and what its Jobs carry.
+#include <gtest/gtest.h>
+#include <simdjson.h>
+
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "api/api_server.h"
+#include "api/cors.h"
+#include "api/test_config.h"
+#include "http/http_test_client.h"
+#include "observe/log.h"
+
+namespace quern {
+namespace {
+
+/// Ends each Job at once and keeps what it carried.
+class RecordingEmbedder : public Embedder {
+ public:
+  Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) override {
+    std::vector<uint64_t> ids;
+    for (Job& job : jobs) {
+      ids.push_back(ids.size() + 1);
+      const Completion completion = std::move(job.completion);
+      {
+        std::lock_guard lock(mutex_);
+        jobs_.push_back(std::move(job));
+      }
+      completion(Output{std::vector<float>(64, 0.125f)}, {1, 1, 1});
+    }
+    return ids;
+  }
+  void cancel(std::span<const uint64_t>) override {}
+  Result<void> room(int64_t jobs, int64_t tokens) const override {
+    std::lock_guard lock(mutex_);
+    asked_.emplace_back(jobs, tokens);
+    if (full_) return Error{ErrorCode::kOverloaded, "the queue is full", "", 7};
+    return {};
+  }
+  void set_full(bool full) {
+    std::lock_guard lock(mutex_);
+    full_ = full;
+  }
+  std::vector<Job> take_jobs() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(jobs_, {});
+  }
+  std::vector<std::pair<int64_t, int64_t>> take_asked() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(asked_, {});
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::vector<std::pair<int64_t, int64_t>> asked_;
+  std::vector<Job> jobs_;
+  bool full_ = false;
+};
+
+class CallTest : public testing::Test {
+ protected:
+  void start(const ApiConfig& config, int64_t budget_bytes = int64_t{1} << 30) {
+    ServedModel model = small_model();
+    model.embedder = &embedder_;
+    model.encode = [this](std::string_view prompt, std::string_view text, int32_t tokens_max, Truncation side) {
+      ++encodes_;
+      std::vector<int32_t> ids;  // one for each byte
+      for (const char c : std::string(prompt) + std::string(text)) ids.push_back(static_cast<unsigned char>(c));
+      const auto own_max = static_cast<size_t>(tokens_max - 1);
+      if (ids.size() > own_max && side == Truncation::kNone)
+        return Result<std::vector<int32_t>>(invalid_argument("too many tokens"));
+      if (ids.size() > own_max && side == Truncation::kLeft)
+        ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(own_max));
+      ids.resize(std::min(ids.size(), own_max));
+      ids.push_back(999);
+      return Result<std::vector<int32_t>>(ids);
+    };
+    budget_.emplace(budget_bytes);
+    api_.emplace(
+        config, std::vector<ServedModel>{model},
+        [this]() -> Result<void> {
+          if (ready_) return {};
+          return Error{ErrorCode::kUnavailable, "the model is loading", "", 3};
+        },
+        *budget_, metrics_);
+    HttpServerConfig http;
+    http.error_response = [this](int status, std::string_view text) { return api_->transport_error(status, text); };
+    server_.emplace(http, *budget_, [this](HttpRequest request, Responder responder) {
+      api_->handle(std::move(request), std::move(responder));
+    });
+    ASSERT_TRUE(server_->start().ok());
+  }
+  std::string ask(const std::string& method, const std::string& headers, const std::string& body) {
+    Client client(server_->port());
+    client.try_send(method + " /v1/embeddings HTTP/1.1\r\nHost: h\r\nConnection: close\r\n" + headers +
+                    "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    return client.read_all();
+  }
+  std::string embed(const std::string& body, const std::string& headers = "") { return ask("POST", headers, body); }
+  static std::string status(const std::string& answer) { return answer.substr(9, 3); }
+  std::vector<int32_t> ids_of(const std::string& body) {
+    EXPECT_EQ(status(embed(body)), "200") << body;
+    const auto jobs = embedder_.take_jobs();
+    EXPECT_EQ(jobs.size(), 1u) << body;
+    return jobs.empty() ? std::vector<int32_t>() : jobs[0].token_ids;
+  }
+
+  Metrics metrics_;
+  std::optional<MemoryBudget> budget_;
+  RecordingEmbedder embedder_;
+  std::atomic<bool> ready_{true};
+  std::atomic<int> encodes_{0};
+  std::optional<ApiServer> api_;
+  std::optional<HttpServer> server_;
+};
+
+TEST_F(CallTest, AKeysPriorityIsItsCapAndItsRowTheTenant) {
+  ApiConfig config = small_config();
+  config.api_keys = {{"key-plain", "plain", 0}, {"key-fast", "fast", 7}, {"key-behind", "behind", -5}};
+  start(config);
+  const std::map<std::string, std::vector<int32_t>> expected = {
+      {"key-plain", {0, 0, -9}}, {"key-fast", {7, 5, -9}}, {"key-behind", {-5, -5, -9}}};
+  for (size_t row = 0; row < config.api_keys.size(); ++row) {
+    const std::string& key = config.api_keys[row].key;
+    const int32_t wanted[] = {100, 5, -9};
+    for (size_t i = 0; i < 3; ++i) {
+      const std::string body = R"({"input":"a","priority":)" + std::to_string(wanted[i]) + "}";
+      EXPECT_EQ(status(embed(body, "Authorization: Bearer " + key + "\r\n")), "200");
+      const auto jobs = embedder_.take_jobs();
+      ASSERT_EQ(jobs.size(), 1u);
+      EXPECT_EQ(jobs[0].priority, expected.at(key)[i]) << key << " " << wanted[i];
+      EXPECT_EQ(jobs[0].tenant, static_cast<int32_t>(row));
+    }
+  }
+  EXPECT_EQ(status(embed(R"({"input":"a"})")), "401");
+}
+
+TEST_F(CallTest, WithoutKeysThePriorityOfTheConfigurationHolds) {
+  start(small_config());
+  EXPECT_EQ(status(embed(R"({"input":"a","priority":100})")), "200");
+  EXPECT_EQ(embedder_.take_jobs().at(0).priority, 100);
+  EXPECT_EQ(status(embed(R"({"input":"a","priority":101})")), "400");
+}
+
+TEST_F(CallTest, TokenIdsAreWarnedOfOncePerKey) {
+  ApiConfig config = small_config();
+  config.api_keys = {{"key-one", "alice", 0}, {"key-two", "bob", 0}};
+  start(config);
+  testing::internal::CaptureStderr();
+  log_start({});
+  for (int i = 0; i < 3; ++i) {
+    for (const char* key : {"key-one", "key-two"}) {
+      const std::string header = std::string("api-key: ") + key + "\r\n";
+      EXPECT_EQ(status(embed(R"({"input":"a text"})", header)), "200");
+      EXPECT_EQ(status(embed(R"({"input":[1,2]})", header)), "200");
+    }
+  }
+  log_stop();
+  const std::string log = testing::internal::GetCapturedStderr();
+  const std::string warning = "\"message\":\"token ids instead of text";
+  EXPECT_EQ(count(log, warning), 2u) << log;
+  for (const char* name : {"alice", "bob"}) {
+    size_t lines = 0;
+    for (size_t at = log.find(warning); at != std::string::npos; at = log.find(warning, at + 1)) {
+      const std::string line = log.substr(at, log.find('\n', at) - at);
+      lines += count(line, std::string("\"user.name\":\"") + name + "\"");
+    }
+    EXPECT_EQ(lines, 1u) << name;
+  }
+}
+
+TEST_F(CallTest, AServerThatIsNotReadyDoesNotTokenize) {
+  for (const int64_t inline_bytes : {int64_t{0}, int64_t{16 * 1024}}) {  // on the pool, on the io thread
+    server_.reset();
+    api_.reset();
+    ApiConfig config = small_config();
+    config.inline_body_bytes_max = inline_bytes;
+    start(config);
+    ready_ = false;
+    const std::string answer = embed(R"({"input":["a","b"]})");
+    EXPECT_EQ(status(answer), "503");
+    EXPECT_NE(answer.find("Retry-After: 3\r\n"), std::string::npos) << answer;
+    EXPECT_EQ(encodes_, 0);
+    EXPECT_TRUE(embedder_.take_asked().empty());
+    ready_ = true;
+  }
+}
+
+TEST_F(CallTest, AFullServerDoesNotTokenize) {
+  start(small_config());
+  embedder_.set_full(true);
+  const std::string answer = embed(R"({"input":["one text","two","three"]})");
+  EXPECT_EQ(status(answer), "429");
+  EXPECT_NE(answer.find("Retry-After: 7\r\n"), std::string::npos) << answer;
+  EXPECT_EQ(encodes_, 0);
+  // With the least that the request can have: a token for each text, the ids that were given.
+  EXPECT_EQ(embedder_.take_asked(), (std::vector<std::pair<int64_t, int64_t>>{{3, 3}}));
+  EXPECT_EQ(status(embed(R"({"input":[[1,2,3],[4]]})")), "429");
+  EXPECT_EQ(embedder_.take_asked(), (std::vector<std::pair<int64_t, int64_t>>{{2, 6}}));  // with their EOS
+  embedder_.set_full(false);
+  EXPECT_EQ(status(embed(R"({"input":["one text","two","three"]})")), "200");
+  EXPECT_EQ(encodes_, 3);
+}
+
+TEST_F(CallTest, TruncationOnTheSideThatTheRequestNames) {
+  start(small_config());
+  const std::string text = std::string(99, 'm') + "z";  // with EOS one token over the context of 100
+  const std::string input = R"({"input":")" + ("a" + text) + "\"";
+  EXPECT_EQ(status(embed(input + "}")), "400");
+  const std::string prompt_less = R"(,"prompt_name":"document")";
+  const auto right = ids_of(input + prompt_less + R"(,"truncate":"right"})");
+  ASSERT_EQ(right.size(), 100u);
+  EXPECT_EQ(right.front(), 'a');
+  EXPECT_EQ(right[98], 'm');
+  EXPECT_EQ(right.back(), 999);
+  EXPECT_EQ(ids_of(input + prompt_less + R"(,"truncate":true})"), right);
+  EXPECT_EQ(ids_of(input + prompt_less + R"(,"truncate":"END"})"), right);
+  const auto left = ids_of(input + prompt_less + R"(,"truncate":"left"})");
+  ASSERT_EQ(left.size(), 100u);
+  EXPECT_EQ(left.front(), 'm');
+  EXPECT_EQ(left[98], 'z');
+  EXPECT_EQ(left.back(), 999);
+  EXPECT_EQ(ids_of(input + prompt_less + R"(,"truncate":"START"})"), left);
+  EXPECT_EQ(ids_of(R"({"input":[1,2,3,4,5],"truncate":"left","truncate_prompt_tokens":3})"),
+            (std::vector<int32_t>{4, 5, 999}));
+  EXPECT_EQ(ids_of(R"({"input":[1,2,3,4,5],"truncate":"right","truncate_prompt_tokens":3})"),
+            (std::vector<int32_t>{1, 2, 999}));
+}
+
+TEST_F(CallTest, WhatCanNeverFitIs413AndWhatDoesNotFitNowIs429) {
+  ApiConfig config = small_config();
+  config.inputs_max = 30;
+  start(config, 100'000);
+  std::string body = R"({"input":["a")";
+  for (int i = 1; i < 30; ++i) body += R"(,"a")";
+  body += "]}";  // 30 vectors of 64 floats and their text: over 30,000 bytes
+  EXPECT_EQ(status(embed(body)), "200");
+  EXPECT_TRUE(becomes_true([this] { return budget_->used_bytes() == 0; }));
+  MemoryBudget::Lease others(*budget_);
+  ASSERT_TRUE(others.grow(80'000));
+  EXPECT_EQ(status(embed(body)), "429");
+  others.resize(0);
+  EXPECT_EQ(status(embed(body)), "200");
+  EXPECT_EQ(encodes_, 60);
+  server_.reset();
+  api_.reset();
+  start(config, 30'000);
+  const std::string answer = embed(body);
+  EXPECT_EQ(status(answer), "413");
+  EXPECT_NE(answer.find("--max-buffered-bytes"), std::string::npos) << answer;
+  EXPECT_EQ(encodes_, 60);  // nothing was tokenised for it
+  EXPECT_TRUE(becomes_true([this] { return budget_->used_bytes() == 0; }));
+}
+
+TEST_F(CallTest, WhatTheTransportRefusesHasCodesOfItsOwn) {
+  start(small_config());
+  const auto code = [](const std::string& answer) {
+    simdjson::dom::parser parser;
+    std::string_view text;
+    const size_t body = answer.find("\r\n\r\n");
+    if (body == std::string::npos) return answer;
+    EXPECT_EQ(parser.parse(answer.substr(body + 4))["error"]["code"].get(text), simdjson::SUCCESS) << answer;
+    return status(answer) + " " + std::string(text);
+  };
+  EXPECT_EQ(code(embed("{}", "Content-Encoding: br\r\n")), "415 unsupported_media_type");
+  EXPECT_EQ(code(embed("{}", "Expect: the-best\r\n")), "417 expectation_failed");
+  EXPECT_EQ(code(embed("{}", "X-Long: " + std::string(100'000, 'x') + "\r\n")), "431 header_too_large");
+  const std::string metrics = metrics_.text();
+  for (const char* status : {"415", "417", "431"}) {
+    const std::string line = std::string("quern_requests_total{code=\"") + status + "\",route=\"transport\"} 1\n";
+    EXPECT_NE(metrics.find(line), std::string::npos) << metrics;
+  }
+}
+
+TEST_F(CallTest, CorsOverTheWire) {
+  ApiConfig config = small_config();
+  config.cors_origins = *parse_cors_origins({"https://a.example/", "http://localhost:3000"});
+  start(config);
+  for (const std::string& origin : config.cors_origins) {
+    const std::string line = "Access-Control-Allow-Origin: " + origin + "\r\n";
+    const std::string header = "Origin: " + origin + "\r\n";
+    EXPECT_NE(embed(R"({"input":"a"})", header).find(line), std::string::npos);
+    EXPECT_NE(embed("nonsense", header).find(line), std::string::npos);  // a page may read why
+    const std::string plain = ask("OPTIONS", header + "Access-Control-Request-Method: POST\r\n", "");
+    EXPECT_EQ(status(plain), "204");
+    EXPECT_NE(plain.find(line), std::string::npos) << plain;
+    EXPECT_NE(plain.find("Access-Control-Allow-Methods: POST, OPTIONS\r\n"), std::string::npos) << plain;
+    EXPECT_EQ(plain.find("Private-Network"), std::string::npos) << plain;
+    const std::string local = ask("OPTIONS", header + "Access-Control-Request-Private-Network: true\r\n", "");
+    EXPECT_NE(local.find("Access-Control-Allow-Private-Network: true\r\n"), std::string::npos) << local;
+  }
+  for (const char* header : {"Origin: https://evil.example\r\n", ""}) {
+    const std::string other =
+        ask("OPTIONS", std::string(header) + "Access-Control-Request-Private-Network: true\r\n", "");
+    EXPECT_EQ(status(other), "204");
+    EXPECT_EQ(other.find("Access-Control-"), std::string::npos) << other;
+    EXPECT_NE(other.find("Vary: Origin\r\n"), std::string::npos) << other;
+  }
+}
+
+}  // namespace
+}  // namespace quern
