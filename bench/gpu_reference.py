@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""For bench/gpu.sh, on a machine with a GPU: a checkpoint of a model's exact shape with random weights from a seed, the
+vectors that transformers computes from it in f32, and the ceilings that the library's bare products and bare attention
+reach in loops of seconds.
+
+Writes DIR/config.json, DIR/model.safetensors (bf16) and DIR/reference.bin: u32 count, width; then for each text u32
+length, i32 ids, f32 vector. Needs torch, transformers and safetensors.
+"""
+import argparse
+import json
+import pathlib
+import struct
+import sys
+import time
+
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tools"))
+from make_model import config_of, tensor_shapes  # noqa: E402
+
+#         D     L   H   K  d    F      V       positions
+SHAPES = {
+    "0.6b": (1024, 28, 16, 8, 128, 3072, 151669, 32768),
+    "4b": (2560, 36, 32, 8, 128, 9728, 151665, 40960),
+    "8b": (4096, 36, 32, 8, 128, 12288, 151665, 40960),
+}
+LENGTHS = [12, 12, 13, 29, 31, 64, 100, 127, 128, 129, 200, 255, 300, 512, 511, 777, 1024, 1500, 2047, 2048]
+
+
+def make_checkpoint(shape, folder, seed):
+    from safetensors.torch import save_file
+    generator = torch.Generator(device="cuda").manual_seed(seed)
+    tensors = {}
+    for name, size, scale in tensor_shapes(shape, "", False):
+        noise = torch.randn(size, generator=generator, device="cuda", dtype=torch.float32)
+        values = 1 + 0.2 * noise if scale == 0 else noise * scale
+        tensors[name] = values.to(torch.bfloat16).cpu()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config_of(shape, "bf16")))
+    return tensors
+
+
+@torch.no_grad()
+def write_reference(shape, tensors, folder, seed):
+    from transformers import Qwen3Config, Qwen3Model
+    settings = config_of(shape, "f32")
+    settings["rope_parameters"] = {"rope_type": "default", "rope_theta": settings["rope_theta"]}  # transformers 5
+    config = Qwen3Config.from_dict(settings)
+    config._attn_implementation = "sdpa"
+    with torch.device("meta"):
+        model = Qwen3Model(config)
+    model.load_state_dict({name: t.to("cuda", torch.float32) for name, t in tensors.items()}, assign=True)
+    model.rotary_emb = type(model.rotary_emb)(config, device="cuda")  # its table is no parameter: not on meta
+    model.eval()
+    generator = torch.Generator().manual_seed(seed)
+    with open(folder / "reference.bin", "wb") as out:
+        out.write(struct.pack("<II", len(LENGTHS), shape[0]))
+        for length in LENGTHS:
+            ids = torch.randint(0, shape[6], (length,), generator=generator, dtype=torch.int32)
+            hidden = model(input_ids=ids[None].long().cuda()).last_hidden_state[0, -1]
+            vector = torch.nn.functional.normalize(hidden, dim=-1).float().cpu().contiguous()
+            out.write(struct.pack("<I", length) + ids.numpy().tobytes() + vector.numpy().tobytes())
+    del model
+
+
+def rate(work, seconds):
+    for _ in range(3):
+        work()
+    torch.cuda.synchronize()
+    start, rounds = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        for _ in range(4):
+            work()
+        torch.cuda.synchronize()
+        rounds += 4
+    return rounds / (time.perf_counter() - start)
+
+
+@torch.no_grad()
+def ceilings(shape, seconds):
+    D, L, H, K, d, F, _, _ = shape
+    a = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    b = torch.empty_like(a)
+    print(f"ceiling copy_TBps {2 * a.numel() * rate(lambda: b.copy_(a), 1.0) / 1e12:.2f}")
+    del a, b
+    T = 8192
+    half = torch.bfloat16
+    shapes = [((H + 2 * K) * d, D), (D, H * d), (2 * F, D), (D, F)]
+    layers = [[torch.randn(n, c, device="cuda", dtype=half) * c ** -0.5 for n, c in shapes] for _ in range(4)]
+    inputs = {c: torch.randn(T, c, device="cuda", dtype=half) for _, c in shapes}
+
+    def products():
+        for layer in layers:
+            for w in layer:
+                torch.mm(inputs[w.shape[1]], w.t())
+    per_s = rate(products, seconds)
+    print(f"ceiling products_tokens_per_s {T * per_s * 4 / L:.0f}", flush=True)
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    for length in (512, 2048, 8192):
+        n = T // length
+        q = torch.randn(n, H, length, d, device="cuda", dtype=half)
+        k = torch.randn(n, K, length, d, device="cuda", dtype=half)
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            def attend():
+                torch.nn.functional.scaled_dot_product_attention(q, k, k, is_causal=True, enable_gqa=True)
+            print(f"ceiling attention_{length}_tokens_per_s {T * rate(attend, seconds / 2) / L:.0f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="4b")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=6.0, help="of each ceiling's loop")
+    parser.add_argument("folder", type=pathlib.Path)
+    args = parser.parse_args()
+    shape = SHAPES[args.shape]
+    start = time.perf_counter()
+    tensors = make_checkpoint(shape, args.folder, args.seed)
+    print(f"checkpoint made in {time.perf_counter() - start:.1f} s", flush=True)
+    start = time.perf_counter()
+    write_reference(shape, tensors, args.folder, args.seed + 1)
+    print(f"reference computed in {time.perf_counter() - start:.1f} s", flush=True)
+    del tensors
+    torch.cuda.empty_cache()
+    if args.seconds > 0:
+        ceilings(shape, args.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,284 @@
+#include "ops/cuda/cuda_ops.h"
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "ops/cuda/device/cuda_memory.h"
+#include "ops/cuda/device/device_step.h"
+#include "ops/cuda/device/gemm.h"
+#include "ops/cuda/device/graphs.h"
+#include "ops/cuda/device/kernels.h"
+#include "ops/cuda/device/uploader.h"
+
+namespace quern::cuda {
+namespace {
+
+constexpr int kCapabilityMin = 80;  // bf16 products
+
+/// Row-major [N, C], as it lies in the checkpoint.
+struct CudaWeight final : LinearWeight {
+  CudaWeight(size_t bytes_wanted) : memory(bytes_wanted, "a weight") {}
+  size_t bytes() const override { return memory.bytes; }
+  const void* rows_from(int64_t begin) const {
+    return static_cast<const char*>(memory.data) + begin * in_cols * static_cast<int64_t>(dtype_bytes(dtype));
+  }
+  DeviceMemory memory;
+  DType dtype = DType::kF32;
+};
+const CudaWeight& of_cuda(const LinearWeight& weight) { return static_cast<const CudaWeight&>(weight); }
+
+/// Every row begins at a multiple of so many bytes.
+bool aligned(const Matrix& m, uintptr_t to) {
+  return reinterpret_cast<uintptr_t>(m.data) % to == 0 && static_cast<uintptr_t>(m.stride_bytes()) % to == 0;
+}
+
+/// Pinned buffers that wait for their next use.
+using PinnedPool = std::vector<std::unique_ptr<PinnedMemory>>;
+
+struct CudaReadback final : Readback {
+  explicit CudaReadback(PinnedPool& from) : pool(from) {}
+  ~CudaReadback() override {
+    if (memory != nullptr) pool.push_back(std::move(memory));
+  }
+  PinnedPool& pool;
+  std::unique_ptr<PinnedMemory> memory;
+  DType dtype = DType::kF32;
+  int64_t values = 0;
+  Event copied;
+};
+
+class CudaOps final : public Ops {
+ public:
+  explicit CudaOps(const CudaOptions& options)
+      : options_(options), uploader_(stream_), gemm_(stream_, options.workspace_bytes), graphs_(options.graphs_max) {
+    cudaDeviceProp properties{};
+    check(cudaGetDeviceProperties(&properties, options.device), "the device's properties");
+    name_ = "cuda:" + std::to_string(options.device) + " " + properties.name;
+    hopper_ = properties.major == 9 && properties.minor == 0;
+    early_starts_ = properties.major >= 9;
+    multiprocessors_ = properties.multiProcessorCount;
+    check(cudaMemsetAsync(zeros_.data, 0, zeros_.bytes, stream_), "clearing memory");
+  }
+  ~CudaOps() override {
+    cudaSetDevice(options_.device);
+    cudaStreamSynchronize(stream_);
+  }
+
+  std::string_view name() const override { return name_; }
+  Precision preferred(DType stored) const override {
+    return Precision::all(stored == DType::kF32 ? DType::kF32 : DType::kBf16);
+  }
+  Result<void> prepare(const ModelShape& shape, const Precision& precision) override;
+
+  std::unique_ptr<Memory> allocate(size_t bytes) override {
+    use_device();
+    return std::make_unique<DeviceMemory>(bytes, "weights, activations or K/V pages");
+  }
+  void upload(const void* from, size_t bytes, Memory& to) override {
+    QUERN_CHECK(bytes <= to.bytes, "an upload beyond its memory");
+    use_device();
+    check(cudaMemcpyAsync(to.data, from, bytes, cudaMemcpyHostToDevice, stream_), "copying to the device");
+    check(cudaStreamSynchronize(stream_), "copying to the device");
+  }
+  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) override;
+  size_t kv_block_bytes(const KvPages& shape) const override {
+    return static_cast<size_t>(layout(shape).block_elements()) * dtype_bytes(shape.dtype);
+  }
+
+  void run(const Step& step, bool repeats, const std::function<void()>& body) override;
+  std::unique_ptr<Readback> start_read(Matrix x) override;
+  void read(Readback& started, std::span<float> out) override;
+
+  void embed(const Step&, const Table& table, Matrix out) override { cuda::embed(view(), table, out, stream_); }
+  void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) override {
+    cuda::rms_norm(x, weight.data(), eps, out, stream_);
+  }
+  void linear(Matrix x, const WeightColumns& weight, Matrix out) override {
+    multiply(ProductEnd::kStore, x, weight, out);
+  }
+  void linear_add(Matrix x, const WeightColumns& weight, Matrix residual) override {
+    multiply(ProductEnd::kAdd, x, weight, residual);
+  }
+  void linear_swiglu(Matrix x, const LinearWeight& gate_up, Matrix out) override {
+    multiply(ProductEnd::kSwiglu, x, gate_up.all(), out);
+  }
+  void norm_rope_store(Matrix q, Matrix kv, const Step& step, const Rows& rows, const HeadNormRope& how,
+                       const KvPages& pages) override {
+    cuda::norm_rope_store(q, kv, view(), view_of(step, rows), how, pages, layout(pages), stream_);
+  }
+  void attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) override;
+  void gather_last(Matrix x, const Step&, Matrix out) override { cuda::gather_last(x, view(), out, stream_); }
+  void l2_normalize(Matrix x) override { cuda::l2_normalize(x, stream_); }
+
+ private:
+  void multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out);
+  void use_device() const { check(cudaSetDevice(options_.device), "choosing the device"); }
+  KvLayout layout(const KvPages& pages) const { return KvLayout::of(pages, hopper_); }
+  const StepView& view() const {
+    QUERN_CHECK(step_ != nullptr, "an op before prepare()");
+    return step_->view();
+  }
+  const RowsView& view_of(const Step& step, const Rows& rows) const {
+    QUERN_CHECK(&rows == &step.all || &rows == &step.last, "rows of another step");
+    return &rows == &step.all ? view().all : view().last;
+  }
+
+  CudaOptions options_;
+  std::string name_;
+  bool hopper_ = false;        // what the kernels named so need
+  bool early_starts_ = false;  // what launch_early() needs
+  int multiprocessors_ = 0;
+  int32_t tile_rows_ = 1;
+  Stream stream_;
+  Uploader uploader_;
+  Gemm gemm_;
+  Graphs graphs_;
+  DeviceMemory zeros_{kHopperPageBytesMax, "a page of zeros"};
+  std::unique_ptr<DeviceStep> step_;
+  std::unique_ptr<DeviceMemory> gate_up_;  // E [T, 2 F]
+  PinnedPool pinned_;
+};
+
+Result<void> CudaOps::prepare(const ModelShape& shape, const Precision& precision) {
+  const DType E = precision.activations;
+  if ((E != DType::kF32 && E != DType::kBf16) || precision.weights != E || precision.kv != E)
+    return invalid_argument("precision: a CUDA device computes in f32 or in bf16, activations, weights and K/V alike",
+                            "--dtype");
+  if (shape.head_dim < 2 || shape.head_dim > 1024 || shape.head_dim % 2 != 0)
+    return invalid_argument("head_dim: expected an even number of 2..1024 on a CUDA device, found " +
+                            std::to_string(shape.head_dim));
+  if (shape.kv_heads < 1 || shape.heads % shape.kv_heads != 0)
+    return invalid_argument("num_attention_heads must be a multiple of num_key_value_heads");
+  use_device();
+  const int64_t group = shape.heads / shape.kv_heads;
+  tile_rows_ = static_cast<int32_t>(std::max<int64_t>(1, kHopperTileRows / 2 / group * 2));
+  graphs_.clear();
+  step_ = std::make_unique<DeviceStep>(shape, tile_rows_);
+  gate_up_ = std::make_unique<DeviceMemory>(
+      static_cast<size_t>(shape.tokens_max * 2 * shape.intermediate_size) * dtype_bytes(E), "activations");
+  return {};
+}
+
+std::unique_ptr<LinearWeight> CudaOps::pack(std::span<const ConstMatrix> parts, DType weights) {
+  use_device();
+  int64_t rows = 0;
+  std::vector<int64_t> begins{0};
+  for (const ConstMatrix& part : parts) begins.push_back(rows += part.rows);
+  const int64_t cols = parts[0].cols;
+  auto weight = std::make_unique<CudaWeight>(static_cast<size_t>(rows * cols) * dtype_bytes(weights));
+  weight->in_cols = cols;
+  weight->part_begins = begins;
+  weight->dtype = weights;
+  char* to = static_cast<char*>(weight->memory.data);
+  for (const ConstMatrix& part : parts) {
+    uploader_.send(part, to, weights);
+    to += static_cast<size_t>(part.rows * cols) * dtype_bytes(weights);
+  }
+  return weight;
+}
+
+void CudaOps::run(const Step& step, bool repeats, const std::function<void()>& body) {
+  QUERN_CHECK(step_ != nullptr, "run() before prepare()");
+  use_device();
+  step_->upload(step, stream_);
+  const int64_t T = static_cast<int64_t>(step.token_ids.size());
+  if (repeats && T <= options_.graph_tokens_max) {
+    graphs_.run({T, step.last.count()}, stream_, body);
+  } else {
+    body();
+  }
+}
+
+std::unique_ptr<Readback> CudaOps::start_read(Matrix x) {
+  use_device();
+  auto readback = std::make_unique<CudaReadback>(pinned_);
+  readback->dtype = x.dtype;
+  readback->values = x.rows * x.cols;
+  const size_t row_bytes = static_cast<size_t>(x.cols) * dtype_bytes(x.dtype);
+  const size_t bytes = static_cast<size_t>(x.rows) * row_bytes;
+  if (!pinned_.empty()) {
+    readback->memory = std::move(pinned_.back());
+    pinned_.pop_back();
+  }
+  if (readback->memory == nullptr || readback->memory->bytes() < bytes)
+    readback->memory = std::make_unique<PinnedMemory>(bytes);
+  if (bytes > 0) {
+    check(cudaMemcpy2DAsync(readback->memory->data(), row_bytes, x.data, static_cast<size_t>(x.stride_bytes()),
+                            row_bytes, static_cast<size_t>(x.rows), cudaMemcpyDeviceToHost, stream_),
+          "copying to the host");
+  }
+  readback->copied.set(stream_);
+  return readback;
+}
+
+void CudaOps::read(Readback& started, std::span<float> out) {
+  auto& readback = static_cast<CudaReadback&>(started);
+  QUERN_CHECK(static_cast<int64_t>(out.size()) == readback.values, "a read of another size than was started");
+  readback.copied.wait();
+  const ConstMatrix values{readback.memory->data(), readback.dtype, 1, readback.values};
+  if (readback.dtype == DType::kF32) {
+    std::memcpy(out.data(), values.data, out.size_bytes());
+  } else {
+    for (int64_t i = 0; i < readback.values; ++i) out[i] = stored_value(values, i);
+  }
+}
+
+/// Three ways: a stream of the weight for a few rows, one kernel for SwiGLU of many, cuBLASLt for the rest.
+void CudaOps::multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out) {
+  if (x.rows == 0) return;
+  const void* w = of_cuda(*weight.weight).rows_from(weight.begin);
+  const bool swiglu = end == ProductEnd::kSwiglu;
+  if (early_starts_ && reinterpret_cast<uintptr_t>(w) % 16 == 0 && linear_few_takes(x, out)) {
+    linear_few(end, x, w, out, stream_);
+  } else if (swiglu && hopper_ && linear_swiglu_hopper_takes(x, out, multiprocessors_)) {
+    linear_swiglu_hopper(x, w, multiprocessors_, out, stream_);
+  } else if (swiglu) {
+    const Matrix both = gate_up_->matrix(out.dtype, x.rows, weight.count);
+    gemm_.run(x, w, weight.count, both, false);
+    cuda::swiglu(both, out, stream_);
+  } else {
+    gemm_.run(x, w, weight.count, out, end == ProductEnd::kAdd);
+  }
+}
+
+void CudaOps::attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) {
+  const KvLayout at = layout(pages);
+  const int64_t group = q.cols / (int64_t{pages.heads} * pages.head_dim);
+  if (at.tiled && group <= kHopperTileRows / 2 && group * tile_rows_ <= kHopperTileRows && aligned(q, 16) &&
+      aligned(out, 16) && reinterpret_cast<uintptr_t>(pages.data) % 16 == 0) {
+    attention_hopper(q, view(), view_of(step, rows), pages, zeros_.data, multiprocessors_, out, stream_);
+  } else {
+    attention_any(q, view(), view_of(step, rows), pages, at, out, stream_);
+  }
+}
+
+}  // namespace
+}  // namespace quern::cuda
+
+extern "C" __attribute__((visibility("default"))) quern::Ops* quern_make_cuda_ops(const quern::CudaOptions& options,
+                                                                                  std::string& failure) {
+  using namespace quern;  // NOLINT: the entry of the object
+  try {
+    int devices = 0;
+    cuda::check(cudaGetDeviceCount(&devices), "looking for devices");
+    if (options.device < 0 || options.device >= devices) {
+      failure =
+          "CUDA: there is no device " + std::to_string(options.device) + ": expected 0.." + std::to_string(devices - 1);
+      return nullptr;
+    }
+    cuda::check(cudaSetDevice(options.device), "choosing the device");
+    cudaDeviceProp properties{};
+    cuda::check(cudaGetDeviceProperties(&properties, options.device), "the device's properties");
+    const int capability = 10 * properties.major + properties.minor;
+    if (capability < cuda::kCapabilityMin) {
+      failure = std::string("CUDA: ") + properties.name + " has compute capability " +
+                std::to_string(properties.major) + "." + std::to_string(properties.minor) + "; 8.0 or more is needed";
+      return nullptr;
+    }
+    return std::make_unique<cuda::CudaOps>(options).release();
+  } catch (const std::exception& error) {
+    failure = error.what();
+    return nullptr;
+  }
+}

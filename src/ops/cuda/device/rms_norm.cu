@@ -1,0 +1,83 @@
+// out E [M, D] = x / sqrt(mean(x^2) + eps) * weight, x f32. Moves 4 + sizeof(E) bytes for each value: a block takes a
+// row and keeps it in registers between the sum and the product.
+#include "ops/cuda/device/device.cuh"
+#include "ops/cuda/device/kernels.h"
+
+namespace quern::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+
+template <typename E, int kPacks>
+__global__ __launch_bounds__(kThreads) void rms_norm_row(const float* x, int64_t x_stride, const float* weight,
+                                                         float eps, int cols, E* out, int64_t out_stride) {
+  let_next_start();
+  const auto* from = reinterpret_cast<const Pack<float, 4>*>(x + blockIdx.x * x_stride);
+  const auto* scales = reinterpret_cast<const Pack<float, 4>*>(weight);
+  auto* to = reinterpret_cast<Pack<E, 4>*>(out + blockIdx.x * out_stride);
+  const int packs = cols / 4;
+  Pack<float, 4> values[kPacks];
+  float squares = 0;
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) {
+    const int index = threadIdx.x + p * kThreads;
+    values[p] = index < packs ? from[index] : Pack<float, 4>{};
+  }
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) squares += values[p].at[i] * values[p].at[i];
+  }
+  const float scale = 1.0f / sqrtf(block_sum<kThreads>(squares) / static_cast<float>(cols) + eps);
+#pragma unroll
+  for (int p = 0; p < kPacks; ++p) {
+    const int index = threadIdx.x + p * kThreads;
+    if (index >= packs) break;
+    const Pack<float, 4> w = scales[index];
+    Pack<E, 4> result;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) result.at[i] = from_f32<E>(values[p].at[i] * scale * w.at[i]);
+    to[index] = result;
+  }
+}
+
+/// Any width and alignment: reads the row twice.
+template <typename E>
+__global__ __launch_bounds__(kThreads) void rms_norm_any(const float* x, int64_t x_stride, const float* weight,
+                                                         float eps, int cols, E* out, int64_t out_stride) {
+  const float* from = x + blockIdx.x * x_stride;
+  float squares = 0;
+  for (int i = threadIdx.x; i < cols; i += kThreads) squares += from[i] * from[i];
+  const float scale = 1.0f / sqrtf(block_sum<kThreads>(squares) / static_cast<float>(cols) + eps);
+  for (int i = threadIdx.x; i < cols; i += kThreads)
+    out[blockIdx.x * out_stride + i] = from_f32<E>(from[i] * scale * weight[i]);
+}
+
+}  // namespace
+
+void rms_norm(Matrix x, const float* weight, float eps, Matrix out, cudaStream_t stream) {
+  if (x.rows == 0) return;
+  const unsigned rows = static_cast<unsigned>(x.rows);
+  const int cols = static_cast<int>(x.cols);
+  const bool packed = cols % 4 == 0 && aligned_to(x, 16) && aligned_to(out, 16);
+  with_type(out.dtype, [&](auto e) {
+    using E = decltype(e);
+    E* to = static_cast<E*>(out.data);
+    const auto launch = [&](auto kernel) {
+      kernel<<<rows, kThreads, 0, stream>>>(x.f32(), x.stride, weight, eps, cols, to, out.stride);
+    };
+    const int packs = (cols / 4 + kThreads - 1) / kThreads;
+    if (packed && packs <= 2) {
+      launch(rms_norm_row<E, 2>);
+    } else if (packed && packs <= 5) {
+      launch(rms_norm_row<E, 5>);
+    } else if (packed && packs <= 8) {
+      launch(rms_norm_row<E, 8>);
+    } else {
+      launch(rms_norm_any<E>);
+    }
+  });
+  check_launch("rms_norm");
+}
+
+}  // namespace quern::cuda
