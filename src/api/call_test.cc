@@ -34,9 +34,15 @@ class RecordingEmbedder : public Embedder {
   void cancel(std::span<const uint64_t>) override {}
   Result<void> room(int64_t jobs, int64_t tokens) const override {
     std::lock_guard lock(mutex_);
+    if (loading_) return Error{ErrorCode::kUnavailable, "the model is loading", "", 3};
+    if (jobs == 0) return {};  // only whether it is there
     asked_.emplace_back(jobs, tokens);
     if (full_) return Error{ErrorCode::kOverloaded, "the queue is full", "", 7};
     return {};
+  }
+  void set_loading(bool loading) {
+    std::lock_guard lock(mutex_);
+    loading_ = loading;
   }
   void set_full(bool full) {
     std::lock_guard lock(mutex_);
@@ -56,6 +62,7 @@ class RecordingEmbedder : public Embedder {
   mutable std::vector<std::pair<int64_t, int64_t>> asked_;
   std::vector<Job> jobs_;
   bool full_ = false;
+  bool loading_ = false;
 };
 
 class CallTest : public testing::Test {
@@ -177,14 +184,20 @@ TEST_F(CallTest, AServerThatIsNotReadyDoesNotTokenize) {
     ApiConfig config = small_config();
     config.inline_body_bytes_max = inline_bytes;
     start(config);
-    ready_ = false;
+    embedder_.set_loading(true);
     const std::string answer = embed(R"({"input":["a","b"]})");
     EXPECT_EQ(status(answer), "503");
     EXPECT_NE(answer.find("Retry-After: 3\r\n"), std::string::npos) << answer;
     EXPECT_EQ(encodes_, 0);
     EXPECT_TRUE(embedder_.take_asked().empty());
-    ready_ = true;
+    embedder_.set_loading(false);
   }
+}
+
+TEST_F(CallTest, WhileItDrainsWhatIsReceivedIsAnswered) {
+  start(small_config());
+  ready_ = false;  // what /ready says
+  EXPECT_EQ(status(embed(R"({"input":"a"})")), "200");
 }
 
 TEST_F(CallTest, AFullServerDoesNotTokenize) {

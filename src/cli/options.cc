@@ -69,7 +69,8 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--api-key", o.api_keys, "Key clients must send as `Authorization: Bearer KEY`; repeat it for several");
   add(app, "--api-key-file", o.api_key_file,
       "File with one key a line, `KEY`, `KEY NAME` or `KEY NAME PRIORITY`; # begins a comment");
-  add(app, "--cors-origin", o.cors_origins, "Allow browsers from this origin, or * for any; repeat it for several; default: none");
+  add(app, "--cors-origin", o.cors_origins,
+      "Allow browsers from this origin, or * for any; repeat it for several; default: none");
   add(app, "--log-level", o.log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   add(app, "--http-threads", o.http_threads, "Threads that read and write sockets")->check(CLI::Range(1, 256));
