@@ -78,4 +78,4 @@ def test_port_in_use_is_said(quern, tiny_model, start):
 def test_limits_that_contradict_each_other_are_refused(quern, tiny_model):
     done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--max-body-bytes", "2000", "--max-buffered-bytes", "1999"],
                           capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and "--max-buffered-bytes is 1999, less than --max-body-bytes, 2000" in done.stderr
+    assert done.returncode == 2 and "--max-buffered-bytes: is 1999; a body of --max-body-bytes, 2000, needs at least 4401" in done.stderr
