@@ -92,6 +92,29 @@ TEST(LocalRunnerTest, TwoBatchesInFlightEndInOrderWithTheirOwnVectors) {
   EXPECT_EQ(values_of(second), alone_b);
 }
 
+TEST(LocalRunnerTest, TheMemoryIsKnownBeforeTheWeightsAreRead) {
+  const std::string folder = QUERN_SOURCE_DIR "/models/quern-mini";  // whose widths packing does not pad
+  RunnerOptions options;
+  options.dtype = DType::kF32;
+  MemoryBytes planned;
+  options.approve = [&planned](const MemoryBytes& bytes) -> Result<void> {
+    planned = bytes;
+    return {};
+  };
+  const auto runner = LocalRunner::create(folder, options, std::move(*make_cpu_ops(1)));
+  ASSERT_TRUE(runner.ok()) << runner.error().message;
+  const MemoryBytes held = runner.value()->memory_bytes();
+  EXPECT_EQ(planned.kv, held.kv);
+  EXPECT_EQ(planned.activations, held.activations);
+  EXPECT_GE(held.weights, planned.weights);
+  EXPECT_LT(static_cast<double>(held.weights), 1.02 * static_cast<double>(planned.weights));
+
+  options.approve = [](const MemoryBytes&) -> Result<void> { return invalid_argument("too much", "--context-length"); };
+  const auto refused = LocalRunner::create(folder, options, std::move(*make_cpu_ops(1)));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().param, "--context-length");
+}
+
 TEST(LocalRunnerTest, ABrokenBatchIsRefusedAndIsNotInFlight) {
   auto runner = std::move(*make_runner(kModel, 60));
   Batch beyond = make_batch(1, 1, 61);
