@@ -182,7 +182,10 @@ TEST(EngineTest, ReplicasComeAndGoUnderLoadAndNothingIsLost) {
   std::atomic<int> right{0};
   constexpr int kJobs = 600;
   {
-    Engine engine(small_config(), {local_replica(echo_last_token, 2), local_replica(echo_last_token, 2)});
+    // These replicas live on when they are called lost, so what they were given before still waits in them.
+    constexpr int32_t kWaitingMax = 1 << 14;
+    Engine engine(small_config(),
+                  {local_replica(echo_last_token, kWaitingMax), local_replica(echo_last_token, kWaitingMax)});
     std::atomic<bool> stop{false};
     std::thread chaos([&] {
       for (int32_t replica = 0; !stop; replica = 1 - replica) {

@@ -174,7 +174,8 @@ void Oracle::check_spans(int32_t replica, const Batch& batch) {
 /// A Job's page table only ever grows, and no two Jobs under way on a replica share a block.
 void Oracle::check_table(const Span& span, const Batch& batch, JobState& job) {
   require(span.block_count == blocks_for_tokens(job.fed_tokens, config_.block_tokens), "a page table's length");
-  require(batch.block_ids.size() >= static_cast<size_t>(span.block_begin + span.block_count), "a page table's place");
+  require(batch.block_ids.size() >= static_cast<size_t>(span.block_begin) + static_cast<size_t>(span.block_count),
+          "a page table's place");
   if (!violation_.empty()) return;
   const auto begin = batch.block_ids.begin() + span.block_begin;
   std::vector<int32_t> table(begin, begin + span.block_count);
