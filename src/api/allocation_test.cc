@@ -3,47 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
-#include <cstdlib>
-#include <new>
 #include <optional>
 
 #include "api/api_server.h"
 #include "api/test_config.h"
+#include "base/test_failing_new.h"
 #include "http/http_test_client.h"
 #include "observe/log.h"
 
-namespace {
-
-// Counts down on every thread but those that are exempt; at 0 an allocation fails.
-std::atomic<int64_t> allocations_left{-1};
-thread_local bool exempt = false;
-
-bool must_fail() {
-  return !exempt && allocations_left.load(std::memory_order_relaxed) >= 0 &&
-         allocations_left.fetch_sub(1, std::memory_order_relaxed) == 0;
-}
-
-}  // namespace
-
-// Every form, as a sanitizer brings the ones that are missing. Not inlined: the compiler would see malloc() meet
-// delete.
-[[gnu::noinline]] void* operator new(size_t size, const std::nothrow_t&) noexcept {
-  return must_fail() ? nullptr : std::malloc(size == 0 ? 1 : size);
-}
-[[gnu::noinline]] void* operator new(size_t size) {
-  void* memory = operator new(size, std::nothrow);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void* operator new[](size_t size, const std::nothrow_t&) noexcept { return operator new(size, std::nothrow); }
-void* operator new[](size_t size) { return operator new(size); }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-
 namespace quern {
 namespace {
+
+using failing_new::allocations_left;
+using failing_new::exempt;
 
 constexpr int32_t kWidth = 64;
 

@@ -2,35 +2,18 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <deque>
 #include <future>
 #include <map>
-#include <new>
 
+#include "base/test_failing_new.h"
 #include "engine/engine.h"
 #include "worker/local_replica.h"
 
-namespace {
-
-thread_local int64_t fails_after = -1;  // allocations of this thread until one fails; negative: none does
-
-void* allocate(std::size_t size) {
-  if (fails_after >= 0 && fails_after-- == 0) throw std::bad_alloc();
-  void* memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}  // namespace
-
-// Neither is inlined: the compiler would see malloc() meet delete.
-__attribute__((noinline)) void* operator new(std::size_t size) { return allocate(size); }
-__attribute__((noinline)) void operator delete(void* memory) noexcept { std::free(memory); }
-__attribute__((noinline)) void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-
 namespace quern {
 namespace {
+
+using failing_new::allocations_left_here;
 
 EngineConfig small_config() {
   EngineConfig config;
@@ -82,13 +65,13 @@ class Scenario {
  private:
   template <typename Call>
   void attempt(const Call& call) {
-    fails_after = fails_after_;
+    allocations_left_here = fails_after_;
     try {
       call();
-      fails_after_ = fails_after;
-      fails_after = -1;
+      fails_after_ = allocations_left_here;
+      allocations_left_here = -1;
     } catch (const std::bad_alloc&) {
-      fails_after = fails_after_ = -1;
+      allocations_left_here = fails_after_ = -1;
       has_failed_ = true;
       call();
     }
@@ -142,10 +125,10 @@ class Scenario {
 
   std::map<int32_t, std::deque<Batch>> started_;
   EventLoop loop_{small_config(), 2, [this](int32_t replica, Batch batch) {
-                    const int64_t counting = fails_after;
-                    fails_after = -1;  // a replica's own memory is its own affair
+                    const int64_t counting = allocations_left_here;
+                    allocations_left_here = -1;  // a replica's own memory is its own affair
                     started_[replica].push_back(std::move(batch));
-                    fails_after = counting;
+                    allocations_left_here = counting;
                   }};
   int64_t fails_after_ = -1;
   bool has_failed_ = false;
@@ -168,7 +151,7 @@ TEST(AllocationTest, TheEnginesThreadGoesOnAfterAnyFailedAllocation) {
     EngineHooks hooks;
     hooks.on_failure = [&](std::string_view) { ++failures; };
     // Runs on the engine's thread: arms the allocation that fails there next.
-    hooks.on_step = [n = 0](const StepReport&) mutable { fails_after = n++ % 23; };
+    hooks.on_step = [n = 0](const StepReport&) mutable { allocations_left_here = n++ % 23; };
     Engine engine(
         config, {local_replica([](const Batch& batch) -> Result<BatchResult> { return result_of(batch); }, 2)}, hooks);
     for (int i = 0; i < kJobs; ++i) {

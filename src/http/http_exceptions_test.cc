@@ -2,37 +2,17 @@
 // or one connection, and the next request is answered.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <mutex>
-#include <new>
 
+#include "base/test_failing_new.h"
 #include "http/http_test_client.h"
-
-namespace {
-
-// Counts down on every thread but the test's own; at 0 an allocation fails.
-std::atomic<int64_t> allocations_left{-1};
-thread_local bool exempt = false;
-thread_local bool fails_here = false;  // every allocation of this thread
-
-bool must_fail() {
-  if (fails_here) return true;
-  return !exempt && allocations_left.load(std::memory_order_relaxed) >= 0 &&
-         allocations_left.fetch_sub(1, std::memory_order_relaxed) == 0;
-}
-
-}  // namespace
-
-[[gnu::noinline]] void* operator new(size_t size) {
-  void* memory = must_fail() ? nullptr : std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 namespace quern {
 namespace {
+
+using failing_new::all_fail_here;
+using failing_new::allocations_left;
+using failing_new::exempt;
 
 class HttpExceptions : public testing::Test {
  protected:
@@ -110,9 +90,9 @@ TEST_F(HttpExceptions, InAThreadThatAnswers) {
       }
       for (Responder& responder : mine) {
         HttpResponse response = text_response(std::string(100, 'x'));
-        fails_here = true;
+        all_fail_here = true;
         responder.send(std::move(response));
-        fails_here = false;
+        all_fail_here = false;
       }
       mine.clear();
       std::this_thread::yield();

@@ -1,48 +1,31 @@
 // encode() where the N-th allocation fails, for every N: it throws bad_alloc, and the next encode() is right.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
 #include <random>
 #include <string>
 #include <thread>
 
+#include "base/test_failing_new.h"
 #include "tokenizer/tiny_tokenizer.h"
 #include "tokenizer/tokenizer.h"
 
-namespace {
-
-thread_local int64_t allocations_left = -1;  // below 0: no failure
-
-}  // namespace
-
-// All forms that meet each other, as AddressSanitizer asks. Not inlined: g++ would see free() of what its own operator
-// new gave.
-[[gnu::noinline]] void* operator new(size_t size) {
-  if (allocations_left == 0) throw std::bad_alloc();
-  if (allocations_left > 0) --allocations_left;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new(size_t size, const std::nothrow_t&) noexcept { return std::malloc(size == 0 ? 1 : size); }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-
 namespace quern {
 namespace {
+
+using failing_new::allocations_left_here;
 
 /// Lets allocation `failing` of encode() fail, in a thread whose word cache is still empty. True when there was one.
 bool fail_once(const Tokenizer& tokenizer, const std::string& text, const EncodeOptions& options, int failing,
                const std::vector<int32_t>& expected) {
   bool failed = false;
   std::thread([&] {
-    allocations_left = failing;
+    allocations_left_here = failing;
     try {
       const auto ids = tokenizer.encode("a", text, options);
-      allocations_left = -1;
+      allocations_left_here = -1;
       EXPECT_EQ(ids.value(), expected);
     } catch (const std::bad_alloc&) {
-      allocations_left = -1;
+      allocations_left_here = -1;
       failed = true;
     }
     EXPECT_EQ(tokenizer.encode("a", text, options).value(), expected) << "after failure " << failing;

@@ -8,36 +8,17 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <new>
 
+#include "base/test_failing_new.h"
 #include "ops/cpu/cpu_ops.h"
-
-namespace {
-std::atomic<int64_t> allocations_left = -1;  // the one that finds 0 fails; negative: none does
-}  // namespace
 
 // oneDNN loses what it had made when an allocation of its own fails: its affair, and bounded by how often that happens.
 extern "C" const char* __lsan_default_suppressions() { return "leak:libdnnl"; }
 
-// Every form, as a sanitizer brings the ones that are missing. Not inlined: the compiler would see free() on the result
-// of new, and warn.
-[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
-  if (allocations_left >= 0 && allocations_left-- == 0) return nullptr;
-  return std::malloc(bytes == 0 ? 1 : bytes);
-}
-[[gnu::noinline]] void* operator new(size_t bytes) {
-  if (void* memory = operator new(bytes, std::nothrow)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new[](size_t bytes, const std::nothrow_t&) noexcept { return operator new(bytes, std::nothrow); }
-void* operator new[](size_t bytes) { return operator new(bytes); }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
-
 namespace quern {
 namespace {
+
+using failing_new::allocations_left;
 
 const std::string kModel = QUERN_SOURCE_DIR "/tests/golden/models/odd";
 
