@@ -45,19 +45,6 @@ struct Args {
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/// Which stage is next, and the parity of its phase.
-struct Turn {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ void advance() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 /// The warp that fetches: each lane a page of the stage.
 __device__ void fetch(const Args& a, Shared& shared) {
   const int lane = threadIdx.x % kWarp;
@@ -65,7 +52,7 @@ __device__ void fetch(const Args& a, Shared& shared) {
   const int pages_per_stage = kKeys / page_tokens;
   const uint32_t page_bytes = static_cast<uint32_t>(a.layout.part_elements() * sizeof(__nv_bfloat16));
   const int work = *a.tile_count * a.layout.heads;
-  Turn turn;
+  Turn<kStages> turn;
   for (int w = blockIdx.x; w < work; w += gridDim.x) {
     const AttentionTile tile = a.tiles[w / a.layout.heads];
     const int head = w % a.layout.heads;
@@ -198,7 +185,7 @@ __device__ void multiply(const Args& a, Shared& shared, int which) {
     if (threadIdx.x % kWarp == 0) barrier_arrive(empty);
   };
   const InTurns turns(which);
-  Turn turn, v_turn;
+  Turn<kStages> turn, v_turn;
   uint32_t queries[8][4];
   if (blockIdx.x < work) load_queries(a, Part(a, blockIdx.x, which), queries);
   for (int w = blockIdx.x; w < work; w += gridDim.x) {

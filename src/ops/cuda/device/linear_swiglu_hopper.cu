@@ -55,22 +55,10 @@ struct Tile {
   }
 };
 
-struct Turn {
-  int stage = 0;
-  uint32_t parity = 0;
-
-  __device__ void advance() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
-};
-
 __device__ void fetch(const Args& a, const CUtensorMap& x, const CUtensorMap& w, Shared& shared, int rank) {
   const int pairs = gridDim.x / 2;
   const int tiles = Tile::count(a);
-  Turn turn;
+  Turn<kStages> turn;
   for (int index = blockIdx.x / 2; index < tiles; index += pairs) {
     const Tile tile = Tile::at(a, index);
     const int w_row = tile.output + rank * a.outputs;  // rank 0 brings the gate, rank 1 the up projection
@@ -116,7 +104,7 @@ __device__ void multiply(const Args& a, Shared& shared, int which) {
   const auto release = [&](int stage) {
     if (threadIdx.x % kWarp < 2) barrier_arrive_at(&shared.empty[stage], threadIdx.x % kWarp);
   };
-  Turn turn;
+  Turn<kStages> turn;
   for (int index = blockIdx.x / 2; index < tiles; index += pairs) {
     const Tile tile = Tile::at(a, index);
     float sums[128];
