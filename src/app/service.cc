@@ -1,5 +1,7 @@
 #include "app/service.h"
 
+#include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -26,7 +28,11 @@ LogConfig log_config(const ServeOptions& options) {
 /// Written under another name first: a reader never sees half a number.
 Result<void> write_port_file(const std::string& path, uint16_t port) {
   if (path.empty()) return {};
-  std::ofstream(path + ".tmp") << port << '\n';
+  std::ofstream file(path + ".tmp");
+  file << port << '\n';
+  file.close();
+  if (!file)
+    return invalid_argument("cannot write " + path + ".tmp: " + std::generic_category().message(errno), "--port-file");
   std::error_code failed;
   std::filesystem::rename(path + ".tmp", path, failed);
   if (failed) return invalid_argument("cannot write " + path + ": " + failed.message(), "--port-file");
@@ -49,7 +55,7 @@ Service::Service(const ServeOptions& options)
 
 Service::~Service() {
   draining_ = true;
-  if (server_) server_->stop();
+  if (server_) server_->stop(0);
   if (engine_) engine_->drain();  // the last completions still find the API
 }
 
@@ -83,9 +89,7 @@ Result<void> Service::prepare() {
               {"quern.flags", "--max-connections"}});
     options_.connections_max = static_cast<int32_t>(files->connections_max);
   }
-  if (options_.buffered_bytes_max == 0)
-    options_.buffered_bytes_max = default_requests_bytes(machine_.memory_available_bytes, options_.body_bytes_max);
-  budget_.emplace(options_.buffered_bytes_max);
+  budget_.emplace(std::max(options_.buffered_bytes_max, least_requests_bytes(options_.body_bytes_max)));
   return {};
 }
 
@@ -110,14 +114,21 @@ Result<void> Service::listen(std::vector<ApiKey> keys) {
 
 Result<void> Service::approve(const MemoryPlan& model) {
   MemoryPlan plan = model;
+  plan.requests_bytes_min = least_requests_bytes(options_.body_bytes_max);
   plan.requests_bytes = options_.buffered_bytes_max;
+  if (plan.requests_bytes == 0) {
+    plan.requests_bytes =
+        default_requests_bytes(machine_.memory_available_bytes - plan.model_bytes(), options_.body_bytes_max);
+    budget_->set_bytes_max(plan.requests_bytes);
+  }
   log_memory(plan, machine_);
   return check_memory(plan, machine_);
 }
 
 Result<void> Service::load(const std::function<void()>& promise) {
   const int64_t begin_us = now_us();
-  auto model = load_model(folder_, options_.model, machine_, [this](const MemoryPlan& plan) { return approve(plan); });
+  auto model = load_model(folder_, options_.model, scheduler_config_, machine_,
+                          [this](const MemoryPlan& plan) { return approve(plan); });
   if (!model) return model.error();
   model_ = std::move(*model);
   engine_metrics_.emplace(metrics_, scheduler_config_);
@@ -129,6 +140,10 @@ Result<void> Service::load(const std::function<void()>& promise) {
   engine_metrics_->watch(*engine_);
   const auto checked = check_model(*model_, *engine_, options_.model);
   if (!checked) return checked.error();
+  if (checked->left_out > 0) {
+    log_warn("known answers that are longer than --context-length were not compared",
+             {{"quern.known_answers", static_cast<int64_t>(checked->left_out)}});
+  }
   promise();
   embedder_.set(*engine_);
   log_info("ready", {{"quern.model", folder_.name},

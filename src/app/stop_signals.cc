@@ -10,14 +10,7 @@
 namespace quern {
 namespace {
 
-// Ends the signal thread; ignored by default, so that a stray one does no harm.
-constexpr int kEndThread = SIGURG;
-
-[[noreturn]] void exit_now(int code, int signal_number, std::string_view why) {
-  log_info(why, {{"quern.signal", int64_t{signal_number}}});
-  log_stop();
-  _exit(code);  // no destructor: other threads are at work
-}
+constexpr int kEndThread = SIGURG;  // wakes the signal thread; one that comes from elsewhere is passed over
 
 }  // namespace
 
@@ -29,6 +22,10 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
+  {
+    std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
   pthread_kill(thread_.native_handle(), kEndThread);
   thread_.join();
 }
@@ -45,10 +42,17 @@ void StopSignals::run() {
   while (true) {
     int number = 0;
     if (sigwait(&signals_, &number) != 0) continue;
-    if (number == kEndThread) return;
-    if (seen) exit_now(128 + number, number, "stopped by a second signal");
-    std::lock_guard lock(mutex_);  // promised() cannot come between the question and the exit
-    if (!promised_) exit_now(0, number, "stopped before it was ready");
+    if (seen && number != kEndThread) _exit(128 + number);  // at once: whatever hangs, the log too
+    std::lock_guard lock(mutex_);                           // promised() cannot come between the question and the exit
+    if (number == kEndThread) {
+      if (ending_) return;
+      continue;
+    }
+    if (!promised_) {
+      log_info("stopped before it was ready", {{"quern.signal", int64_t{number}}});
+      log_stop();
+      _exit(0);  // no destructor: other threads are at work
+    }
     seen = true;
     first_.set_value(number);
   }

@@ -31,6 +31,7 @@ class StopSignals {
   sigset_t signals_{};
   std::mutex mutex_;
   bool promised_ = false;  // guarded by mutex_
+  bool ending_ = false;    // guarded by mutex_: the destructor has begun
   std::promise<int> first_;
   std::thread thread_;
 };

@@ -8,13 +8,15 @@
 namespace quern {
 namespace {
 
-Result<void> serve(const ServeOptions& options, StopSignals& signals) {
+/// The exit code. An error is told before the service ends, which may take a moment.
+int serve(const ServeOptions& options, StopSignals& signals) {
   auto service = Service::start(options);
-  if (!service) return service.error();
-  if (auto loaded = (*service)->load([&signals] { signals.promised(); }); !loaded) return loaded;
+  if (!service) return report_error("serve", service.error());
+  if (auto loaded = (*service)->load([&signals] { signals.promised(); }); !loaded)
+    return report_error("serve", loaded.error());
   signals.wait();
   (*service)->stop();
-  return {};
+  return 0;
 }
 
 }  // namespace
@@ -22,8 +24,7 @@ Result<void> serve(const ServeOptions& options, StopSignals& signals) {
 int serve_command(const ServeOptions& options) {
   std::signal(SIGPIPE, SIG_IGN);
   StopSignals signals;  // before any other thread
-  const auto served = serve(options, signals);
-  return served ? 0 : report_error("serve", served.error());
+  return serve(options, signals);
 }
 
 }  // namespace quern

@@ -109,7 +109,7 @@ void HttpServer::close_listeners() {
   }
 }
 
-void HttpServer::stop() {
+void HttpServer::stop(int64_t drain_timeout_ms) {
   std::lock_guard lock(stop_mutex_);
   if (!started_ || stopped_) return;
   stopped_ = true;
@@ -125,7 +125,7 @@ void HttpServer::stop() {
   });
   closed.get_future().wait();
   for (auto& thread : threads_) thread->drain();
-  const int64_t deadline = now_us() + config_.drain_timeout_ms * 1000;
+  const int64_t deadline = now_us() + drain_timeout_ms * 1000;
   while (connections_count() > 0 && now_us() < deadline) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   for (auto& thread : threads_) thread->cut();
   for (auto& thread : threads_) thread->join();

@@ -32,7 +32,9 @@ class HttpServer {
 
   /// Drains: accepts no more, answers what was accepted, closes idle connections, then ends the threads. Cuts what is
   /// left after drain_timeout_ms. Idempotent; a second caller waits for the first.
-  void stop();
+  void stop() { stop(config_.drain_timeout_ms); }
+  /// The same with another time: 0 cuts at once what is not answered yet.
+  void stop(int64_t drain_timeout_ms);
 
  private:
   /// One address that we listen on; lives on threads_[0].

@@ -1,17 +1,21 @@
 #include "observe/log.h"
 
+#include <poll.h>
 #include <spdlog/async.h>
 #include <spdlog/async_logger.h>
 #include <spdlog/details/periodic_worker.h>
 #include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <chrono>
+#include <climits>
 #include <cmath>
 #include <ctime>
 #include <memory>
+#include <mutex>
 
 #include "base/excerpt.h"
 
@@ -22,6 +26,12 @@ namespace {
 // Lines are written in lots: a system call per line would cost more than the line.
 constexpr size_t kSinkBytes = 32 * 1024;
 constexpr auto kFlushInterval = std::chrono::seconds(1);
+// How long log_stop() waits in all for a reader of stderr that takes nothing.
+constexpr int kLastWordsMs = 1000;
+constexpr int kPollMs = 50;
+
+std::atomic<bool> stopping{false};  // log_stop() is under way
+std::mutex start_stop_mutex;        // one log_start() or log_stop() at a time
 
 class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
  protected:
@@ -30,8 +40,10 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
     if (buffer_.size() >= kSinkBytes) flush_();
   }
   void flush_() override {
-    for (size_t begin = 0; begin < buffer_.size();) {
-      const ssize_t written = ::write(STDERR_FILENO, buffer_.data() + begin, buffer_.size() - begin);
+    for (size_t begin = 0; begin < buffer_.size() && may_write();) {
+      // No more than what a pipe with room takes without waiting.
+      const size_t bytes = std::min<size_t>(PIPE_BUF, buffer_.size() - begin);
+      const ssize_t written = ::write(STDERR_FILENO, buffer_.data() + begin, bytes);
       if (written < 0 && errno != EINTR) break;  // stderr is gone; there is nowhere left to say so
       if (written > 0) begin += static_cast<size_t>(written);
     }
@@ -39,6 +51,18 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
   }
 
  private:
+  /// Waits for the reader of stderr: as long as it takes, but once log_stop() was called kLastWordsMs in all.
+  bool may_write() {
+    pollfd stderr_ready{STDERR_FILENO, POLLOUT, 0};
+    while (::poll(&stderr_ready, 1, last_words_ms_ > 0 ? kPollMs : 0) == 0) {
+      if (!stopping.load()) continue;
+      if (last_words_ms_ <= 0) return false;
+      last_words_ms_ -= kPollMs;
+    }
+    return true;
+  }
+
+  int last_words_ms_ = kLastWordsMs;
   std::string buffer_;
 };
 
@@ -133,6 +157,20 @@ void append_field(std::string& out, const LogField& field, size_t text_bytes_max
   }
 }
 
+void stop_locked() {
+  level_now.store(static_cast<int>(LogLevel::kOff));
+  while (writers.load() != 0) std::this_thread::yield();  // a writer that comes later sees kOff and leaves
+  State& s = state();
+  if (!s.logger) return;
+  dropped_before.fetch_add(s.pool->overrun_counter());
+  stopping.store(true);
+  s.flusher.reset();
+  s.logger->flush();
+  s.pool.reset();  // joins its thread once the queue is empty
+  s.logger.reset();
+  stopping.store(false);
+}
+
 }  // namespace
 
 bool parse_log_level(std::string_view text, LogLevel& level) {
@@ -146,7 +184,8 @@ bool parse_log_level(std::string_view text, LogLevel& level) {
 }
 
 void log_start(const LogConfig& config) {
-  log_stop();
+  std::lock_guard lock(start_stop_mutex);
+  stop_locked();
   if (config.level == LogLevel::kOff) return;
   State& s = state();
   s.config = config;
@@ -166,15 +205,8 @@ void log_start(const LogConfig& config) {
 }
 
 void log_stop() {
-  level_now.store(static_cast<int>(LogLevel::kOff));
-  while (writers.load() != 0) std::this_thread::yield();  // a writer that comes later sees kOff and leaves
-  State& s = state();
-  if (!s.logger) return;
-  dropped_before.fetch_add(s.pool->overrun_counter());
-  s.flusher.reset();
-  s.logger->flush();
-  s.pool.reset();  // joins its thread once the queue is empty
-  s.logger.reset();
+  std::lock_guard lock(start_stop_mutex);
+  stop_locked();
 }
 
 namespace {

@@ -30,10 +30,9 @@ struct LogConfig {
   size_t line_bytes_max = 8 * 1024;  // of one line; fields beyond it are left out and told by "quern.cut": true
 };
 
-/// Starts logging. Before it, and after log_stop(), lines go nowhere. One thread at a time calls log_start() and
-/// log_stop(); others may log meanwhile.
+/// Starts logging. Before it, and after log_stop(), lines go nowhere. Any thread, while others log.
 void log_start(const LogConfig& config);
-/// Writes out what is queued.
+/// Writes out what is queued; a reader of stderr that takes nothing for a second does not get it.
 void log_stop();
 
 /// "debug", "info", "warn", "error", "off"; false when it is none of them.

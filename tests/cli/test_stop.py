@@ -1,8 +1,11 @@
 """How `quern serve` ends: every request received in full is answered 200 first; a load or a second signal ends at once."""
+import fcntl
 import http.client
 import json
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -151,3 +154,45 @@ def test_a_second_signal_ends_at_once(start):
     wait_until(lambda: ready_status(server) == 503)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(60) == 128 + signal.SIGTERM, server.log_text()
+
+
+def test_a_stray_signal_does_not_make_it_deaf(start):
+    server = start()
+    server.process.send_signal(signal.SIGURG)
+    assert len(server.post("/v1/embeddings", {"input": "still there"})["data"]) == 1
+    assert server.stop() == 0, server.log_text()
+
+
+def test_a_reader_of_stderr_that_takes_nothing_keeps_no_stop_from_ending(quern, tiny_model, tmp_path):
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    port_file = tmp_path / "port"
+    process = subprocess.Popen([quern, "serve", "--model-path", tiny_model, "--port", "0", "--port-file", port_file], stderr=writer)
+    os.close(writer)
+    try:
+        wait_until(port_file.exists)
+        url = f"http://127.0.0.1:{int(port_file.read_text())}/health"
+        for _ in range(200):
+            urllib.request.urlopen(url, timeout=10).close()
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+    assert process.returncode == 0
+
+
+def test_a_failed_check_ends_the_process_though_a_client_is_connected(quern, slow_model, tmp_path):
+    answers = json.loads((slow_model / "known_answers.json").read_text())
+    wrong = answers["texts"][-1]
+    answers["texts"][-1] = {**wrong, "vector": [-value for value in wrong["vector"]]}  # found last, when the client is in
+    (slow_model / "known_answers.json").write_text(json.dumps(answers))
+    port_file = tmp_path / "port"
+    process = subprocess.Popen([quern, "serve", "--model-path", slow_model, "--port", "0", "--port-file", port_file, "--drain-timeout-s", "3000"],
+                               stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: process.poll() is not None or port_file.exists())
+    with socket.create_connection(("127.0.0.1", int(port_file.read_text()))) as client:
+        client.sendall(b"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nx")
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1 and "known-answer check" in errors, errors
