@@ -68,11 +68,13 @@ ApiMetrics::ApiMetrics(Metrics& metrics, const std::string& version, const std::
   add_process_metrics(metrics);
   watch_gauge("quern_calls_live", "Requests for embeddings that are somewhere between their bytes and their answer.",
               calls_live_);
-  metrics.gauge("quern_limit", "Configured limits, by field", {{"field", "buffered_bytes_max"}})
-      .Set(static_cast<double>(budget.bytes_max()));
+  auto& limit = metrics.gauge("quern_limit", "Configured limits, by field", {{"field", "buffered_bytes_max"}});
   auto& buffered =
       metrics.gauge("quern_buffered_bytes", "Bytes that requests hold: bodies, token ids, vectors, answers.");
-  metrics.on_scrape([&buffered, &budget] { buffered.Set(static_cast<double>(budget.used_bytes())); });
+  metrics.on_scrape([&buffered, &limit, &budget] {
+    buffered.Set(static_cast<double>(budget.used_bytes()));
+    limit.Set(static_cast<double>(budget.bytes_max()));
+  });
 }
 
 namespace {

@@ -29,7 +29,7 @@ Result<void> add_key(std::string key, std::string name, int32_t priority_max, co
 
 // How far a key's requests may go ahead of others; nothing given: not at all.
 Result<int32_t> read_priority(const std::string& text, const std::string& where) {
-  if (text.empty() || text[0] == '#') return 0;
+  if (text.empty()) return 0;
   const int32_t most = ApiConfig().priority_max;
   int32_t value = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -54,10 +54,16 @@ Result<std::vector<ApiKey>> read_api_keys(const std::vector<std::string>& keys, 
   std::string line;
   for (int number = 1; std::getline(stream, line); ++number) {
     std::istringstream words(line);
-    std::string key, name, priority;
-    words >> key >> name >> priority;
+    std::string key, name, priority, more;
+    words >> key >> name >> priority >> more;
     if (key.empty() || key[0] == '#') continue;
     const std::string where = file + ":" + std::to_string(number);
+    // "#" begins a comment at the beginning of any word but the key.
+    if (name.starts_with('#')) name = priority = more = "";
+    if (priority.starts_with('#')) priority = more = "";
+    if (!more.empty() && !more.starts_with('#'))
+      return invalid_argument(where + ": expected KEY, NAME and PRIORITY, found more: \"" + excerpt(more) + "\"",
+                              where);
     const auto priority_max = read_priority(priority, where);
     if (!priority_max) return priority_max.error();
     if (auto added = add_key(key, name, *priority_max, where, out); !added) return added.error();

@@ -8,11 +8,11 @@ namespace {
 
 constexpr int64_t kRequestsBytesMax = int64_t{1} << 30;
 
-std::string lower(const std::string& flag, int64_t from, int64_t to) {
-  std::string text = "lower " + flag + " from " + std::to_string(from);
-  if (to > 0) text += " to " + std::to_string(to);
-  return text;
+Error too_much(const std::string& why, const std::string& flag, int64_t from, int64_t to) {
+  return invalid_argument(why + "lower " + flag + " from " + std::to_string(from) + " to " + std::to_string(to), flag);
 }
+
+int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 }  // namespace
 
@@ -33,32 +33,36 @@ std::vector<MemoryRow> memory_rows(const MemoryPlan& plan) {
           {"requests", plan.requests_bytes, "--max-buffered-bytes"}};
 }
 
+int64_t least_requests_bytes(int64_t body_bytes_max) { return body_bytes_max * 11 / 5 + 1; }
+
 int64_t default_requests_bytes(int64_t left_bytes, int64_t body_bytes_max) {
-  return std::min(kRequestsBytesMax, std::max(left_bytes / 2, 2 * body_bytes_max));
+  return std::max(least_requests_bytes(body_bytes_max), std::min(kRequestsBytesMax, left_bytes / 2));
 }
 
 Result<void> check_memory(const MemoryPlan& plan, const MachineLimits& machine) {
   const int64_t have = machine.memory_available_bytes;
-  if (plan.total_bytes() <= have) return {};
-  const std::string missing = "the model needs " + bytes_text(plan.total_bytes()) + " (weights " +
-                              bytes_text(plan.weights_bytes) + ", activations " + bytes_text(plan.activations_bytes) +
-                              ", K/V " + bytes_text(plan.kv_bytes) + ", requests " + bytes_text(plan.requests_bytes) +
-                              ") and " + bytes_text(have) + " are available (" + machine.memory_source + "); ";
-  const int64_t fixed = plan.weights_bytes + plan.activations_bytes;
-  if (plan.weights_bytes > have)
-    return invalid_argument(missing + "a smaller model or --dtype bf16 is needed", "--dtype");
-  if (fixed > have)
-    return invalid_argument(missing + lower("--max-batch-tokens", plan.batch_tokens_max, 0), "--max-batch-tokens");
   const int64_t over = plan.total_bytes() - have;
-  const int64_t tokens_over = plan.kv_bytes_per_token == 0 ? 0 : over / plan.kv_bytes_per_token + 1;
-  if (plan.kv_bytes >= plan.requests_bytes && tokens_over < plan.context_tokens_max)
-    return invalid_argument(
-        missing + lower("--context-length", plan.context_tokens_max, plan.context_tokens_max - tokens_over),
-        "--context-length");
-  if (plan.requests_bytes > over)
-    return invalid_argument(missing + lower("--max-buffered-bytes", plan.requests_bytes, plan.requests_bytes - over),
-                            "--max-buffered-bytes");
-  return invalid_argument(missing + lower("--max-batch-inputs and --context-length", plan.context_tokens_max, 0),
+  if (over <= 0) return {};
+  std::string why = "the model needs " + bytes_text(plan.total_bytes()) + " (weights " +
+                    bytes_text(plan.weights_bytes) + ", activations " + bytes_text(plan.activations_bytes) + ", K/V " +
+                    bytes_text(plan.kv_bytes);
+  if (plan.requests_bytes > 0) why += ", requests " + bytes_text(plan.requests_bytes);
+  why += ") and " + bytes_text(have) + " are available (" + machine.memory_source + "); ";
+  if (plan.weights_bytes > have) return invalid_argument(why + "a smaller model or --dtype bf16 is needed", "--dtype");
+  if (plan.weights_bytes + plan.activations_bytes > have)
+    return invalid_argument(why + "lower --max-batch-tokens from " + std::to_string(plan.batch_tokens_max),
+                            "--max-batch-tokens");
+  // Each block of the context less is a block of every layer less, at least.
+  const int64_t blocks =
+      plan.kv_bytes_per_block == 0 ? 0 : rounded_up(over, plan.kv_bytes_per_block) / plan.kv_bytes_per_block;
+  const int64_t context = plan.context_tokens_max / plan.block_tokens * plan.block_tokens - blocks * plan.block_tokens;
+  const int64_t requests = plan.requests_bytes - over;
+  const bool context_helps = blocks > 0 && context > 0;
+  if (requests >= plan.requests_bytes_min && plan.requests_bytes_min > 0 &&
+      (!context_helps || plan.requests_bytes > plan.kv_bytes))
+    return too_much(why, "--max-buffered-bytes", plan.requests_bytes, requests);
+  if (context_helps) return too_much(why, "--context-length", plan.context_tokens_max, context);
+  return invalid_argument(why + "lower --context-length, --max-batch-tokens and --max-batch-inputs together",
                           "--context-length");
 }
 

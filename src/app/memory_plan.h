@@ -18,12 +18,15 @@ struct MemoryPlan {
   int64_t weights_bytes = 0;
   int64_t activations_bytes = 0;
   int64_t kv_bytes = 0;
-  int64_t requests_bytes = 0;  // --max-buffered-bytes
+  int64_t requests_bytes = 0;      // --max-buffered-bytes
+  int64_t requests_bytes_min = 0;  // what --max-body-bytes needs of them
   int32_t context_tokens_max = 0;
   int32_t batch_tokens_max = 0;
-  int64_t kv_bytes_per_token = 0;
+  int32_t block_tokens = 1;
+  int64_t kv_bytes_per_block = 0;
 
-  int64_t total_bytes() const { return weights_bytes + activations_bytes + kv_bytes + requests_bytes; }
+  int64_t model_bytes() const { return weights_bytes + activations_bytes + kv_bytes; }
+  int64_t total_bytes() const { return model_bytes() + requests_bytes; }
 };
 
 /// One row of the table that is printed at start.
@@ -34,8 +37,11 @@ struct MemoryRow {
 };
 std::vector<MemoryRow> memory_rows(const MemoryPlan& plan);
 
-/// The share of free memory that request buffers get when no flag says otherwise: half of what the model leaves, at
-/// least two bodies of the longest kind, at most 1 GiB.
+/// The least memory for requests with which a body of that length can be read: while it is moved or decoded both copies
+/// count, and a sixteenth is kept for answers.
+int64_t least_requests_bytes(int64_t body_bytes_max);
+
+/// What requests get when no flag says so: half of what the model leaves, at most 1 GiB, and never less than the least.
 int64_t default_requests_bytes(int64_t left_bytes, int64_t body_bytes_max);
 
 /// kInvalidArgument when the plan does not fit: says by how much, and names the flag to lower and to what.

@@ -15,7 +15,9 @@ MemoryPlan plan_of(int64_t weights, int64_t activations, int64_t kv, int64_t req
   plan.requests_bytes = requests * kMiB;
   plan.context_tokens_max = 32768;
   plan.batch_tokens_max = 1024;
-  plan.kv_bytes_per_token = plan.kv_bytes / 34816;  // some of it is the short Jobs' share
+  plan.requests_bytes_min = 140 * kMiB;
+  plan.block_tokens = 16;
+  plan.kv_bytes_per_block = plan.kv_bytes / 2624;  // some of it is the short Jobs' share
   return plan;
 }
 MachineLimits with(int64_t available) { return {2, available * kMiB, "MemAvailable"}; }
@@ -32,23 +34,43 @@ TEST(MemoryPlan, TooMuchNamesTheFlagToLower) {
   EXPECT_EQ(check_memory(plan_of(1200, 50, 100, 1000), with(2000)).error().param, "--max-buffered-bytes");
 }
 
-TEST(MemoryPlan, TheContextThatItProposesFits) {
-  const MemoryPlan plan = plan_of(1200, 50, 8000, 100);
-  const auto refused = check_memory(plan, with(5000));
-  ASSERT_FALSE(refused.ok());
-  const std::string& text = refused.error().message;
-  const int64_t proposed = std::stoll(text.substr(text.rfind(" to ") + 4));
-  ASSERT_GT(proposed, 0);
-  MemoryPlan smaller = plan;
-  smaller.context_tokens_max = static_cast<int32_t>(proposed);
-  smaller.kv_bytes -= (plan.context_tokens_max - proposed) * plan.kv_bytes_per_token;
-  EXPECT_TRUE(check_memory(smaller, with(5000)).ok());
+TEST(MemoryPlan, WhatItProposesFits) {
+  int proposals = 0;
+  for (int64_t kv = 1; kv <= 8000; kv = kv * 3 + 7) {
+    for (const int64_t requests : {0, 150, 1000, 4000}) {
+      const MemoryPlan plan = plan_of(1200, 50, kv, requests);
+      for (int64_t have = 1260; have < 13250; have += 97) {
+        const auto refused = check_memory(plan, with(have));
+        if (refused) continue;
+        const std::string& text = refused.error().message;
+        const size_t to = text.rfind(" to ");
+        if (text.find(" from ") == std::string::npos || to == std::string::npos) continue;  // names flags alone
+        ++proposals;
+        const int64_t proposed = std::stoll(text.substr(to + 4));
+        MemoryPlan smaller = plan;
+        if (refused.error().param == "--context-length") {
+          ASSERT_GT(proposed, 0);
+          ASSERT_LT(proposed, plan.context_tokens_max);
+          smaller.kv_bytes -= (plan.context_tokens_max - proposed) / plan.block_tokens * plan.kv_bytes_per_block;
+        } else {
+          ASSERT_EQ(refused.error().param, "--max-buffered-bytes");
+          ASSERT_GE(proposed, plan.requests_bytes_min);
+          smaller.requests_bytes = proposed;
+        }
+        EXPECT_TRUE(check_memory(smaller, with(have)).ok()) << text;
+      }
+    }
+  }
+  EXPECT_GT(proposals, 300);
 }
 
 TEST(MemoryPlan, RequestsGetHalfOfWhatIsLeftWithinBounds) {
   EXPECT_EQ(default_requests_bytes(int64_t{64} << 30, 64 * kMiB), int64_t{1} << 30);
   EXPECT_EQ(default_requests_bytes(600 * kMiB, 64 * kMiB), 300 * kMiB);
-  EXPECT_EQ(default_requests_bytes(10 * kMiB, 64 * kMiB), 128 * kMiB);
+  for (const int64_t body : {int64_t{1}, 64 * kMiB, int64_t{1} << 30, int64_t{1} << 40}) {
+    for (const int64_t left : {-1000 * kMiB, int64_t{0}, 200 * kMiB, int64_t{1} << 40})
+      EXPECT_GE(default_requests_bytes(left, body), least_requests_bytes(body));
+  }
 }
 
 TEST(MemoryPlan, BytesAreTold) {

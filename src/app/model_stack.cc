@@ -63,8 +63,8 @@ int32_t thread_count(const ModelOptions& options, const MachineLimits& machine) 
 }
 
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
-                                               const MachineLimits& machine, const ApproveMemory& approve) {
-  const SchedulerConfig scheduler = make_scheduler_config(folder, options);
+                                               const SchedulerConfig& scheduler, const MachineLimits& machine,
+                                               const ApproveMemory& approve) {
   RunnerOptions runner_options;
   runner_options.dtype = parse_dtype(options.dtype);
   runner_options.batch_tokens_max = scheduler.batch_tokens_max;
@@ -79,7 +79,8 @@ Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const 
     plan.kv_bytes = static_cast<int64_t>(bytes.kv);
     plan.context_tokens_max = folder.context_tokens_max;
     plan.batch_tokens_max = scheduler.batch_tokens_max;
-    plan.kv_bytes_per_token = plan.kv_bytes / (int64_t{scheduler.total_blocks()} * scheduler.block_tokens);
+    plan.block_tokens = scheduler.block_tokens;
+    plan.kv_bytes_per_block = plan.kv_bytes / scheduler.total_blocks();
     return approve ? approve(plan) : check_memory(plan, machine);
   };
   auto ops = make_cpu_ops(thread_count(options, machine));

@@ -57,7 +57,8 @@ using ApproveMemory = std::function<Result<void>(const MemoryPlan& plan)>;
 
 /// Adds the weights to `folder`, which must outlive the stack. Without `approve` the plan must fit the machine.
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
-                                               const MachineLimits& machine, const ApproveMemory& approve = {});
+                                               const SchedulerConfig& scheduler, const MachineLimits& machine,
+                                               const ApproveMemory& approve = {});
 
 /// Submits one text and waits for its Output.
 Result<Output> embed_text(const ModelFolder& folder, Engine& engine, const std::string& prompt,

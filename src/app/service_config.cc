@@ -3,6 +3,7 @@
 #include <ctime>
 #include <string>
 
+#include "app/memory_plan.h"
 #include "base/version.h"
 
 namespace quern {
@@ -10,13 +11,10 @@ namespace {
 
 constexpr int64_t kMsPerSecond = 1000;
 
-/// While a body is moved or decoded both copies count, and a sixteenth of the budget is kept for answers.
-constexpr double kBudgetOfBody = 2.2;
-
 }  // namespace
 
 Result<void> check_limits(const ServeOptions& options) {
-  const auto least = static_cast<int64_t>(kBudgetOfBody * static_cast<double>(options.body_bytes_max)) + 1;
+  const int64_t least = least_requests_bytes(options.body_bytes_max);
   if (options.buffered_bytes_max == 0 || options.buffered_bytes_max >= least) return {};
   return invalid_argument("is " + std::to_string(options.buffered_bytes_max) + "; a body of --max-body-bytes, " +
                               std::to_string(options.body_bytes_max) + ", needs at least " + std::to_string(least) +

@@ -48,20 +48,22 @@ class MemoryBudget {
     int64_t bytes_ = 0;
   };
 
-  int64_t bytes_max() const { return bytes_max_; }
+  int64_t bytes_max() const { return bytes_max_.load(std::memory_order_relaxed); }
+  /// For the one who owns it, when what others need is known. What is held beyond a lower limit stays held.
+  void set_bytes_max(int64_t bytes_max) { bytes_max_.store(bytes_max, std::memory_order_relaxed); }
   int64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }
 
  private:
   bool take(int64_t bytes) {
     int64_t used = used_bytes_.load(std::memory_order_relaxed);
     do {
-      if (bytes > bytes_max_ - used) return false;
+      if (bytes > bytes_max() - used) return false;
     } while (!used_bytes_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
     return true;
   }
   void give_back(int64_t bytes) { used_bytes_.fetch_sub(bytes, std::memory_order_relaxed); }
 
-  const int64_t bytes_max_;
+  std::atomic<int64_t> bytes_max_;
   std::atomic<int64_t> used_bytes_{0};
 };
 

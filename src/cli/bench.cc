@@ -195,7 +195,7 @@ Result<void> bench(const BenchOptions& options) {
   if (!cases) return cases.error();
   auto files = read_model_folder(options.model);
   if (!files) return files.error();
-  auto stack = load_model(*files, options.model, read_machine_limits());
+  auto stack = load_model(*files, options.model, make_scheduler_config(*files, options.model), read_machine_limits());
   if (!stack) return stack.error();
   if (options.in_flight > 0) return bench_engine(**stack, options);
   const int threads = thread_count(options.model, read_machine_limits());

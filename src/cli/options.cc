@@ -16,6 +16,10 @@ constexpr const char* kModelHelp =
     "Model folder (config.json, tokenizer.json, *.safetensors), or ORG/NAME[@REVISION] from the local Hugging Face "
     "cache; default: the small model that comes with quern";
 
+// Far beyond any machine, far below what sums of them may hold.
+constexpr int64_t kBytesMax = int64_t{1} << 40;
+constexpr int32_t kSecondsMax = 24 * 3600;
+
 /// --batch-tokens -> QUERN_BATCH_TOKENS
 std::string env_name(const std::string& flag) {
   std::string name = "QUERN_";
@@ -66,7 +70,10 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--host", o.host, "Address to listen on; 0.0.0.0 for every interface");
   add(app, "--port", o.port, "Port to listen on; 0: a free one");
   add(app, "--port-file", o.port_file, "Write the port to this file once listening (useful with --port 0)");
-  add(app, "--api-key", o.api_keys, "Key clients must send as `Authorization: Bearer KEY`; repeat it for several");
+  add(app, "--api-key", o.api_keys,
+      "Key of 8 or more characters that clients must send, as `Authorization: Bearer KEY` or `api-key: KEY`; repeat it "
+      "for "
+      "several");
   add(app, "--api-key-file", o.api_key_file,
       "File with one key a line, `KEY`, `KEY NAME` or `KEY NAME PRIORITY`; # begins a comment");
   add(app, "--cors-origin", o.cors_origins,
@@ -76,25 +83,33 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--http-threads", o.http_threads, "Threads that read and write sockets")->check(CLI::Range(1, 256));
   add(app, "--max-connections", o.connections_max, "Open connections; further ones are answered 503")
       ->check(CLI::Range(1, 1 << 20));
-  add(app, "--max-body-bytes", o.body_bytes_max, "Longest request body; longer ones are answered 413");
+  add(app, "--max-body-bytes", o.body_bytes_max, "Longest request body; longer ones are answered 413")
+      ->check(CLI::Range(int64_t{1}, kBytesMax));
   add(app, "--max-buffered-bytes", o.buffered_bytes_max,
       "Memory for requests: bodies, token ids, vectors, answers; above it, requests are answered 503 or 429. 0: half "
-      "of "
-      "what the machine has left, at most 1 GiB");
-  add(app, "--max-header-bytes", o.header_bytes_max, "Longest request head; longer ones are answered 431");
+      "of what the model leaves of the machine, at most 1 GiB or what the longest body needs")
+      ->check(CLI::Range(int64_t{0}, kBytesMax));
+  add(app, "--max-header-bytes", o.header_bytes_max, "Longest request head; longer ones are answered 431")
+      ->check(CLI::Range(256, 1 << 30));
   add(app, "--max-client-batch-size,--max-inputs", o.inputs_max, "Inputs in one request")
       ->check(CLI::Range(1, 1 << 20));
   add(app, "--max-queue-tokens", o.queue_tokens_max,
-      "Tokens waiting at most; requests beyond are answered 429 with Retry-After");
+      "Tokens waiting at most; requests beyond are answered 429 with Retry-After, or 413 if they could never fit")
+      ->check(CLI::Range(int64_t{1}, kBytesMax));
   add(app, "--max-queue-jobs,--max-queued-requests", o.queue_jobs_max,
-      "Inputs waiting at most; requests beyond are answered 429");
-  add(app, "--request-timeout-ms", o.request_timeout_ms, "Deadline of a request without its own timeout_ms; 0: none");
-  add(app, "--idle-timeout-s", o.idle_timeout_s, "Close a connection without a request after this long");
-  add(app, "--read-timeout-s", o.read_timeout_s, "Longest time for a client to send a request it has begun");
+      "Inputs waiting at most; requests beyond are answered 429, or 413 if they could never fit")
+      ->check(CLI::Range(1, 1 << 30));
+  add(app, "--request-timeout-ms", o.request_timeout_ms, "Deadline of a request without its own timeout_ms; 0: none")
+      ->check(CLI::Range(0, kSecondsMax * 1000));
+  add(app, "--idle-timeout-s", o.idle_timeout_s, "Close a connection without a request after this long")
+      ->check(CLI::Range(1, kSecondsMax));
+  add(app, "--read-timeout-s", o.read_timeout_s, "Longest time for a client to send a request it has begun")
+      ->check(CLI::Range(1, kSecondsMax));
   add(app, "--drain-grace-s", o.drain_grace_s,
       "On SIGTERM: answer 503 on /ready and serve on for this long, so that load balancers look elsewhere")
       ->check(CLI::Range(0, 3600));
-  add(app, "--drain-timeout-s", o.drain_timeout_s, "On SIGTERM: finish accepted requests for at most this long");
+  add(app, "--drain-timeout-s", o.drain_timeout_s, "On SIGTERM: finish accepted requests for at most this long")
+      ->check(CLI::Range(0, kSecondsMax));
 }
 
 void register_options(CLI::App& app, EmbedOptions& o) {

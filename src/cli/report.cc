@@ -5,7 +5,9 @@
 namespace quern {
 
 std::string describe(const Error& error) {
-  return error.param.empty() ? error.message : error.param + ": " + error.message;
+  // A message that begins with what is at fault needs it no second time.
+  if (error.param.empty() || error.message.starts_with(error.param)) return error.message;
+  return error.param + ": " + error.message;
 }
 
 int report_error(const char* command, const Error& error) {

@@ -50,7 +50,7 @@ Result<double> compare_published(const PublishedScores& scores, const ModelFolde
 Result<bool> verify(const VerifyOptions& options) {
   auto files = read_model_folder(options.model);
   if (!files) return files.error();
-  auto stack = load_model(*files, options.model, read_machine_limits());
+  auto stack = load_model(*files, options.model, make_scheduler_config(*files, options.model), read_machine_limits());
   if (!stack) return stack.error();
   const ModelFolder& model = (*stack)->folder();
   Engine engine({(*stack)->scheduler_config()}, {(*stack)->replica()});

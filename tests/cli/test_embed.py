@@ -68,7 +68,9 @@ def test_kill_9_loses_and_repeats_nothing(quern, tiny_model, texts, tmp_path, wh
             process.wait()
             kills += 1
             continue
-        assert process.returncode == 0, process.stderr.read().decode()
+        errors = process.stderr.read().decode()
+        # The one before may have been killed with its work done: then there is nothing to continue.
+        assert process.returncode == 0 or (kills > 0 and process.returncode == 2 and "exists and is complete" in errors), errors
         break
     assert kills > 0, "never killed: the input is too small for this machine"
     if name.endswith(".npy"):

@@ -1,8 +1,11 @@
 """`quern serve` as a process: start, readiness, wrong models. How it ends is in test_stop.py."""
 import json
 import pathlib
+import re
 import shutil
 import subprocess
+import time
+import urllib.request
 
 import pytest
 
@@ -79,3 +82,42 @@ def test_limits_that_contradict_each_other_are_refused(quern, tiny_model):
     done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--max-body-bytes", "2000", "--max-buffered-bytes", "1999"],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "--max-buffered-bytes: is 1999; a body of --max-body-bytes, 2000, needs at least 4401" in done.stderr
+
+
+@pytest.mark.parametrize("flag, value", [
+    ("--max-body-bytes", "-1"), ("--max-body-bytes", "0"), ("--max-body-bytes", "9000000000000000000"), ("--max-header-bytes", "0"),
+    ("--max-header-bytes", "-1"), ("--max-buffered-bytes", "9223372036854775807"), ("--max-buffered-bytes", "-1"), ("--max-queue-tokens", "-1"),
+    ("--max-queue-jobs", "0"), ("--request-timeout-ms", "-5"), ("--idle-timeout-s", "0"), ("--read-timeout-s", "0"),
+    ("--drain-timeout-s", "-1"), ("--drain-grace-s", "-1"), ("--threads", "-1"), ("--max-connections", "0"), ("--max-client-batch-size", "0"),
+])
+def test_a_limit_out_of_range_is_refused_by_name(quern, tiny_model, flag, value):
+    done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", f"{flag}={value}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and flag in done.stderr and "range" in done.stderr, done.stderr
+
+
+def test_a_port_file_that_cannot_be_written_is_said(quern, tiny_model, tmp_path):
+    (tmp_path / "port.tmp").mkdir()
+    done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--port-file", tmp_path / "port"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--port-file: cannot write" in done.stderr and not (tmp_path / "port").exists(), done.stderr
+
+
+def test_the_memory_for_requests_follows_the_longest_body(start):
+    server = start("--max-body-bytes", "1000000000")
+    with urllib.request.urlopen(server.url + "/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    assert float(re.search(r'^quern_limit{field="buffered_bytes_max"} (\S+)$', metrics, re.M).group(1)) >= 2.2e9
+
+
+@pytest.mark.parametrize("line, expected", [("key-one-23 alice 5 # a note", 0), ("key-one-23 # my note", 0), ("key-one-23 alice 5 six", 2), ("key-one-23 alice x", 2)])
+def test_a_key_file_says_what_it_does_not_take(quern, tiny_model, tmp_path, line, expected):
+    keys, port_file = tmp_path / "keys", tmp_path / "port"
+    keys.write_text(line + "\n")
+    process = subprocess.Popen([quern, "serve", "--model-path", tiny_model, "--port", "0", "--port-file", port_file, "--api-key-file", keys],
+                               stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not port_file.exists():
+        time.sleep(0.005)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == expected, errors
+    assert expected == 0 or errors.count(f"{keys}:1") == 1, errors
