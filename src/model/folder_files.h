@@ -13,7 +13,8 @@ Result<bool> is_present(const std::string& path);
 /// The Error for a file that a model needs and that is not there: says so if a download of it was broken off.
 Error missing_file(const std::string& dir, const std::string& name);
 
-/// Refuses by name a file that is missing, unreadable, empty, or a Git LFS pointer in its place.
+/// Refuses by name a file that is missing, unreadable, empty, no regular file, or a Git LFS pointer in its place. Never
+/// waits for one.
 Result<void> check_file(const std::string& dir, const std::string& name);
 
 /// The whole file. Refuses as check_file() does, and what is longer than `bytes_max`.

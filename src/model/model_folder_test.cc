@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include "model/json_file.h"
 #include "model/known_answers.h"
 #include "model/model_path.h"
+#include "tensor/safetensors.h"
 
 namespace quern {
 namespace {
@@ -105,6 +107,34 @@ TEST_F(ModelFolderTest, FilesThatAreNotThereOrNotWhole) {
   EXPECT_THAT(missing_file(dir_, "w.safetensors").message, Not(HasSubstr("download")));
   write(".cache/huggingface/download/abc.incomplete", "x");
   EXPECT_THAT(missing_file(dir_, "w.safetensors").message, HasSubstr("abc.incomplete"));
+}
+
+TEST_F(ModelFolderTest, WhatIsNoRegularFileIsRefusedAndNotWaitedFor) {
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
+    ASSERT_EQ(mkfifo((dir_ + "/" + name).c_str(), 0600), 0);
+  std::filesystem::create_directory(dir_ + "/modules.json");
+  std::filesystem::create_symlink("/dev/zero", dir_ + "/tokenizer_config.json");
+  EXPECT_THAT(JsonFile::load(dir_, "config.json").error().message, HasSubstr("config.json: expected a file"));
+  EXPECT_THAT(check_weight_files(dir_).error().message, HasSubstr("model.safetensors: expected a file, found a FIFO"));
+  EXPECT_THAT(read_model_file(dir_, "tokenizer.json", 100).error().message, HasSubstr("found a FIFO"));
+  EXPECT_THAT(JsonFile::load_if_present(dir_, "modules.json").error().message, HasSubstr("found a folder"));
+  EXPECT_THAT(JsonFile::load_if_present(dir_, "tokenizer_config.json").error().message, HasSubstr("found a device"));
+  EXPECT_THAT(Safetensors::open(dir_).error().message, HasSubstr("no regular file"));
+  std::filesystem::create_directories(dir_ + "/.cache/huggingface/hub/models--Org--Emb/refs");
+  const std::string snapshot_dir = snapshot(".cache/huggingface/hub", "c0");
+  ASSERT_EQ(mkfifo((dir_ + "/.cache/huggingface/hub/models--Org--Emb/refs/main").c_str(), 0600), 0);
+  EXPECT_EQ(*resolve_model_path("Org/Emb"), snapshot_dir);
+}
+
+TEST_F(ModelFolderTest, ATokenizerBeyondTheLimitIsRefusedByItsLengthAlone) {
+  const std::filesystem::path folder = dir_ + "/mini";
+  std::filesystem::copy(QUERN_SOURCE_DIR "/models/quern-mini", folder, std::filesystem::copy_options::recursive);
+  ModelFolderOptions options;
+  options.path = folder;
+  ASSERT_TRUE(read_model_folder(options).ok()) << read_model_folder(options).error().message;
+  std::filesystem::resize_file(folder / "tokenizer.json", uintmax_t{1} << 40);
+  EXPECT_THAT(read_model_folder(options).error().message,
+              HasSubstr("tokenizer.json: has 1099511627776 bytes; allowed: 268435456"));
 }
 
 TEST_F(ModelFolderTest, JsonIsReadAsPythonReadsIt) {

@@ -155,7 +155,7 @@ Safetensors::Mapping::~Mapping() {
 }
 
 Result<void> Safetensors::map_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not make it wait
   if (fd < 0) return bad(path, std::string("expected a readable file: ") + std::strerror(errno));
   struct stat status {};
   const bool known = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 8;

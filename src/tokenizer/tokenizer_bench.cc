@@ -20,9 +20,13 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::vector<std::string> read_texts(const char* path) {
+std::string read_file(const char* path) {
   std::ifstream file(path, std::ios::binary);
-  const std::string all((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+}
+
+std::vector<std::string> read_texts(const char* path) {
+  const std::string all = read_file(path);
   std::vector<std::string> texts;
   for (size_t at = 0; at + 4 <= all.size();) {
     uint32_t size;
@@ -69,7 +73,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   const auto start = std::chrono::steady_clock::now();
-  auto tokenizer = quern::Tokenizer::load(argv[2]);
+  auto tokenizer = quern::Tokenizer::from_json(read_file(argv[2]), argv[2]);
   const double load_s = seconds_since(start);
   if (!tokenizer) {
     std::fprintf(stderr, "%s\n", tokenizer.error().message.c_str());

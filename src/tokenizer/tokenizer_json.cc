@@ -47,9 +47,6 @@ bool token_bytes(std::string_view token, std::string& bytes) {
 
 /// Says what a file is that cannot be JSON, as far as it shows.
 std::string not_json(std::string_view text, simdjson::error_code code) {
-  if (text.starts_with("version https://git-lfs")) {
-    return "is a Git LFS pointer, not the file it stands for; fetch that (git lfs pull)";
-  }
   if (text.starts_with("\xEF\xBB\xBF"))
     return "begins with a byte-order mark (BOM), which is not JSON; save it without";
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))

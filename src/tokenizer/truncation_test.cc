@@ -41,7 +41,9 @@ TokenizerTables spaced() {
 }
 
 Tokenizer mini() {
-  return Tokenizer::load(std::string(QUERN_SOURCE_DIR) + "/models/quern-mini/tokenizer.json").value();
+  std::ifstream file(QUERN_SOURCE_DIR "/models/quern-mini/tokenizer.json", std::ios::binary);
+  const std::string json(std::istreambuf_iterator<char>(file), {});
+  return Tokenizer::from_json(json, "quern-mini").value();
 }
 
 /// The oracle: all ids, then cut, the end token kept.
