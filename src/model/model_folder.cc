@@ -131,7 +131,7 @@ Result<std::vector<int32_t>> encode_text(const ModelFolder& folder, const std::s
   EncodeOptions options;
   options.tokens_max = static_cast<size_t>(folder.context_tokens_max);
   options.truncation = truncate ? folder.truncation_side : Truncation::kNone;
-  return folder.tokenizer->encode(prompt + text, options);
+  return folder.tokenizer->encode(prompt, text, options);
 }
 
 }  // namespace quern

@@ -170,7 +170,17 @@ TEST_F(ModelFolderTest, KnownAnswersThatDoNotFitAreLeftOut) {
   const auto outcome = check_known_answers(answers, 0.999, fits_short);
   ASSERT_TRUE(outcome.ok()) << outcome.error().message;
   EXPECT_EQ(outcome->compared, 1u);
+  EXPECT_EQ(outcome->embedded, 1u);
   EXPECT_EQ(outcome->left_out, 1u);
+  const auto fits_none = [](const std::string&, const std::string&) -> Result<std::optional<Output>> {
+    return std::optional<Output>();
+  };
+  for (const auto& texts : {answers, std::vector<KnownAnswer>()}) {  // those of the folder, and our own
+    const auto nothing = check_known_answers(texts, 0.999, fits_none);
+    ASSERT_TRUE(nothing.ok()) << nothing.error().message;
+    EXPECT_EQ(nothing->embedded, 0u);
+    EXPECT_EQ(nothing->left_out, 2u);
+  }
   const auto same = [](const std::string&, const std::string&) -> Result<std::optional<Output>> {
     return std::optional(Output{{1, 0}});
   };
