@@ -83,7 +83,7 @@ Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const 
   };
   auto ops = make_cpu_ops(thread_count(options, machine));
   if (!ops) return ops.error();
-  auto runner = LocalRunner::create(folder.weights_dir, runner_options, std::move(*ops));
+  auto runner = LocalRunner::create(folder.weights_dir, folder.config, runner_options, std::move(*ops));
   if (!runner) return runner.error();
   return std::make_unique<ModelStack>(folder, std::move(*runner), scheduler);
 }

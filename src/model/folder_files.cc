@@ -98,22 +98,23 @@ Result<std::string> OpenFile::read(size_t bytes_max) const {
   return bytes;
 }
 
-Result<void> check_shards(const std::string& dir) {
+Result<std::vector<std::string>> read_index(const std::string& dir) {
   auto index = JsonFile::load(dir, kIndex);
   if (!index) return index.error();
-  const auto map = index->root().child("weight_map");
-  if (!map) return index->root().bad("weight_map", "an object of tensor names and file names");
+  const JsonView root = index->root();
+  simdjson::dom::object map;
+  const auto value = root.find("weight_map");
+  if (!value || value->get(map) != simdjson::SUCCESS)
+    return root.bad("weight_map", "an object of tensor names and file names");
   std::set<std::string> shards;
-  for (const auto& [tensor, value] : map->members()) {
+  for (const auto& [tensor, name] : map) {
     std::string_view shard;
-    if (value.get(shard) != simdjson::SUCCESS || shard.empty() || shard.find('/') != std::string_view::npos)
-      return map->bad(tensor, "the name of a file beside the index");
+    if (name.get(shard) != simdjson::SUCCESS || shard.empty() || shard == "." || shard == ".." ||
+        shard.find_first_of(std::string_view("/\0", 2)) != shard.npos)
+      return root.child("weight_map")->bad(tensor, "the name of a file beside the index");
     shards.emplace(shard);
   }
-  for (const std::string& shard : shards) {
-    if (auto checked = check_file(dir, shard); !checked) return checked;
-  }
-  return {};
+  return std::vector<std::string>(shards.begin(), shards.end());
 }
 
 }  // namespace
@@ -146,7 +147,7 @@ Result<std::string> read_model_file(const std::string& dir, const std::string& n
   return file->read(bytes_max);
 }
 
-Result<void> check_weight_files(const std::string& dir) {
+Result<std::vector<std::string>> weight_files(const std::string& dir) {
   // sentence-transformers and transformers would load the adapter over the weights.
   const auto adapter = is_present(dir + "/adapter_config.json");
   if (!adapter) return adapter.error();
@@ -159,8 +160,18 @@ Result<void> check_weight_files(const std::string& dir) {
   if (!single) return single.error();
   const auto index = is_present(dir + "/" + kIndex);
   if (!index) return index.error();
-  if (!*single && *index) return check_shards(dir);
-  if (*single) return check_file(dir, "model.safetensors");
+  std::vector<std::string> files;
+  if (*single) {
+    files.push_back("model.safetensors");
+  } else if (*index) {
+    auto shards = read_index(dir);
+    if (!shards) return shards.error();
+    files = std::move(*shards);
+  }
+  for (const std::string& name : files) {
+    if (auto checked = check_file(dir, name); !checked) return checked.error();
+  }
+  if (*single || *index) return files;
   for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     const auto found = is_present(dir + "/" + other);
     if (found && *found) {

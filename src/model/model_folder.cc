@@ -87,7 +87,7 @@ Result<void> read_tokenizer(const ModelFolderOptions& options, const TokenizerCo
                             " tokens; config.json says \"vocab_size\" " + std::to_string(folder.config.vocab_size));
   }
   folder.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
-  return check_added_tokens(dir, *folder.tokenizer);
+  return check_added_tokens(dir, tokens, *folder.tokenizer);
 }
 
 }  // namespace
@@ -120,7 +120,7 @@ Result<ModelFolder> read_model_folder(const ModelFolderOptions& options) {
   folder.prompts = modules->prompts.value_or(qwen_prompts());
   if (modules->default_prompt_name) folder.default_prompt = folder.prompts.at(*modules->default_prompt_name);
   if (options.needs_weights) {
-    if (auto done = check_weight_files(folder.weights_dir); !done) return done.error();
+    if (auto files = weight_files(folder.weights_dir); !files) return files.error();
   }
   if (auto done = read_tokenizer(options, *tokens, folder); !done) return done.error();
   return folder;

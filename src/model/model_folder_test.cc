@@ -15,7 +15,6 @@
 #include "model/json_file.h"
 #include "model/known_answers.h"
 #include "model/model_path.h"
-#include "tensor/safetensors.h"
 
 namespace quern {
 namespace {
@@ -115,11 +114,10 @@ TEST_F(ModelFolderTest, WhatIsNoRegularFileIsRefusedAndNotWaitedFor) {
   std::filesystem::create_directory(dir_ + "/modules.json");
   std::filesystem::create_symlink("/dev/zero", dir_ + "/tokenizer_config.json");
   EXPECT_THAT(JsonFile::load(dir_, "config.json").error().message, HasSubstr("config.json: expected a file"));
-  EXPECT_THAT(check_weight_files(dir_).error().message, HasSubstr("model.safetensors: expected a file, found a FIFO"));
+  EXPECT_THAT(weight_files(dir_).error().message, HasSubstr("model.safetensors: expected a file, found a FIFO"));
   EXPECT_THAT(read_model_file(dir_, "tokenizer.json", 100).error().message, HasSubstr("found a FIFO"));
   EXPECT_THAT(JsonFile::load_if_present(dir_, "modules.json").error().message, HasSubstr("found a folder"));
   EXPECT_THAT(JsonFile::load_if_present(dir_, "tokenizer_config.json").error().message, HasSubstr("found a device"));
-  EXPECT_THAT(Safetensors::open(dir_).error().message, HasSubstr("no regular file"));
   std::filesystem::create_directories(dir_ + "/.cache/huggingface/hub/models--Org--Emb/refs");
   const std::string snapshot_dir = snapshot(".cache/huggingface/hub", "c0");
   ASSERT_EQ(mkfifo((dir_ + "/.cache/huggingface/hub/models--Org--Emb/refs/main").c_str(), 0600), 0);
@@ -135,6 +133,29 @@ TEST_F(ModelFolderTest, ATokenizerBeyondTheLimitIsRefusedByItsLengthAlone) {
   std::filesystem::resize_file(folder / "tokenizer.json", uintmax_t{1} << 40);
   EXPECT_THAT(read_model_folder(options).error().message,
               HasSubstr("tokenizer.json: has 1099511627776 bytes; allowed: 268435456"));
+}
+
+TEST_F(ModelFolderTest, ShardsAreFilesBesideTheIndex) {
+  constexpr const char* kIndex = "model.safetensors.index.json";
+  write("one.safetensors", "x");
+  write("two.safetensors", "x");
+  write(kIndex, R"({"weight_map":{"a":"two.safetensors","b":"one.safetensors","c":"two.safetensors"}})");
+  EXPECT_THAT(*weight_files(dir_), testing::ElementsAre("one.safetensors", "two.safetensors"));
+  for (const std::string name : {"..", ".", "", "../one.safetensors", "/etc/passwd", "x\\u0000y"}) {
+    // Where a tensor is there twice, the last one counts; but none of them may lie.
+    for (const std::string& map : {"\"a\":\"" + name + "\"", "\"a\":\"" + name + "\",\"a\":\"one.safetensors\""}) {
+      write(kIndex, "{\"weight_map\":{" + map + "}}");
+      const auto files = weight_files(dir_);
+      ASSERT_FALSE(files.ok()) << map;
+      EXPECT_THAT(files.error().message, HasSubstr("expected the name of a file beside the index")) << map;
+    }
+  }
+  write(kIndex, R"({"weight_map":{"a":"one.safetensors","b":"three.safetensors"}})");
+  EXPECT_THAT(weight_files(dir_).error().message, HasSubstr("three.safetensors: is missing"));
+  write(kIndex, R"({"weight_map":[]})");
+  EXPECT_THAT(weight_files(dir_).error().message, HasSubstr("\"weight_map\": expected an object"));
+  write("model.safetensors", "x");
+  EXPECT_THAT(*weight_files(dir_), testing::ElementsAre("model.safetensors")) << "the index is not asked";
 }
 
 TEST_F(ModelFolderTest, JsonIsReadAsPythonReadsIt) {

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/excerpt.h"
+#include "model/folder_files.h"
 #include "tensor/safetensors.h"
 
 namespace quern {
@@ -24,44 +25,44 @@ auto without_exceptions(const F& work) -> decltype(work()) {
 
 }  // namespace
 
-Result<std::unique_ptr<LocalRunner>> LocalRunner::create(const std::string& model_dir, const RunnerOptions& options,
-                                                         std::unique_ptr<Ops> ops) {
+Result<std::unique_ptr<LocalRunner>> LocalRunner::create(const std::string& model_dir, const ModelConfig& config,
+                                                         const RunnerOptions& options, std::unique_ptr<Ops> ops) {
   QUERN_CHECK(options.batch_tokens_max > 0 && options.batch_spans_max > 0 && options.positions_max >= 0 &&
                   options.kv_blocks > 0 && options.block_tokens > 0,
               "runner limits must be positive");
-  auto made = without_exceptions([&] { return load(model_dir, options, std::move(ops)); });
+  auto made = without_exceptions([&] { return load(model_dir, config, options, std::move(ops)); });
   if (made || made.error().code != ErrorCode::kInternal) return made;
   return internal_error(model_dir + ": cannot load the model: " + made.error().message);
 }
 
-Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_dir, const RunnerOptions& options,
-                                                       std::unique_ptr<Ops> ops) {
-  auto config = read_model_config(model_dir);
-  if (!config) return config.error();
-  auto file = Safetensors::open(model_dir);
+Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_dir, const ModelConfig& config,
+                                                       const RunnerOptions& options, std::unique_ptr<Ops> ops) {
+  const auto files = weight_files(model_dir);
+  if (!files) return files.error();
+  auto file = Safetensors::open(model_dir, *files);
   if (!file) return file.error();
 
   auto runner = std::unique_ptr<LocalRunner>(new LocalRunner());
   runner->options_ = options;
   if (options.positions_max == 0)
-    runner->options_.positions_max = static_cast<int32_t>(config->max_position_embeddings);
+    runner->options_.positions_max = static_cast<int32_t>(config.max_position_embeddings);
   runner->ops_ = std::move(ops);
   const Qwen3::Limits limits{options.batch_tokens_max, options.batch_spans_max, runner->options_.positions_max,
                              options.kv_blocks, options.block_tokens};
   const Precision precision =
       options.dtype ? Precision::all(*options.dtype) : runner->ops_->preferred(stored_dtype(*file));
-  if (auto prepared = runner->ops_->prepare(Qwen3::shape(*config, limits), precision); !prepared) {
+  if (auto prepared = runner->ops_->prepare(Qwen3::shape(config, limits), precision); !prepared) {
     Error error = prepared.error();
     if (error.param.empty()) error.message = model_dir + "/config.json: " + error.message;
     return error;
   }
   if (options.approve) {
-    const MemoryBytes bytes = planned_memory(*runner->ops_, *config, precision, limits, stored_dtype(*file));
+    const MemoryBytes bytes = planned_memory(*runner->ops_, config, precision, limits, stored_dtype(*file));
     if (auto approved = options.approve(bytes); !approved) return approved.error();
   }
-  auto weights = load_qwen3_weights(*file, *config, *runner->ops_, precision.weights);
+  auto weights = load_qwen3_weights(*file, config, *runner->ops_, precision.weights);
   if (!weights) return weights.error();
-  runner->model_ = std::make_unique<Qwen3>(*runner->ops_, std::move(*config), std::move(*weights), precision, limits);
+  runner->model_ = std::make_unique<Qwen3>(*runner->ops_, config, std::move(*weights), precision, limits);
   return runner;
 }
 

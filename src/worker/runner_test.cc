@@ -28,7 +28,9 @@ Result<std::unique_ptr<LocalRunner>> make_runner(const std::string& folder, int3
   options.batch_tokens_max = 256;
   options.kv_blocks = 32;
   options.positions_max = positions_max;
-  return LocalRunner::create(folder, options, std::move(*make_cpu_ops(2)));
+  const auto config = read_model_config(folder);
+  if (!config) return config.error();
+  return LocalRunner::create(folder, *config, options, std::move(*make_cpu_ops(2)));
 }
 
 /// `inputs` sequences of `tokens` tokens, each in four blocks of its own.
@@ -82,7 +84,7 @@ TEST(LocalRunnerTest, TheMemoryIsKnownBeforeTheWeightsAreRead) {
     planned = bytes;
     return {};
   };
-  const auto runner = LocalRunner::create(folder, options, std::move(*make_cpu_ops(1)));
+  const auto runner = LocalRunner::create(folder, *read_model_config(folder), options, std::move(*make_cpu_ops(1)));
   ASSERT_TRUE(runner.ok()) << runner.error().message;
   const MemoryBytes held = runner.value()->memory_bytes();
   EXPECT_EQ(planned.kv, held.kv);
@@ -91,7 +93,7 @@ TEST(LocalRunnerTest, TheMemoryIsKnownBeforeTheWeightsAreRead) {
   EXPECT_LT(static_cast<double>(held.weights), 1.02 * static_cast<double>(planned.weights));
 
   options.approve = [](const MemoryBytes&) -> Result<void> { return invalid_argument("too much", "--context-length"); };
-  const auto refused = LocalRunner::create(folder, options, std::move(*make_cpu_ops(1)));
+  const auto refused = LocalRunner::create(folder, *read_model_config(folder), options, std::move(*make_cpu_ops(1)));
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().param, "--context-length");
 }
@@ -138,8 +140,9 @@ TEST(LocalRunnerTest, EachFailedAllocationWhileLoadingIsAnError) {
     RunnerOptions options;
     options.dtype = DType::kF32;
     auto ops = std::move(*make_cpu_ops(1));
+    const ModelConfig config = *read_model_config(kModel);
     allocations_left = n;
-    auto runner = LocalRunner::create(kModel, options, std::move(ops));
+    auto runner = LocalRunner::create(kModel, config, options, std::move(ops));
     const bool reached = allocations_left.exchange(-1) < 0;
     if (!runner) ++failed;  // of simdjson's own allocations it is an error of the file that could not be read
     if (!reached) break;
