@@ -48,9 +48,7 @@ void Engine::cancel(std::span<const uint64_t> job_ids) {
   complete(ended);
 }
 
-Result<void> Engine::room(int64_t jobs, int64_t tokens) const {
-  return events_.room(jobs, tokens);
-}
+Result<void> Engine::room(int64_t jobs, int64_t tokens) const { return events_.room(jobs, tokens); }
 
 void Engine::lose(int32_t replica) {
   std::lock_guard lock(mutex_);
@@ -77,7 +75,7 @@ void Engine::drain() {
 EngineStats Engine::stats() const {
   std::lock_guard lock(mutex_);
   const Scheduler& scheduler = events_.scheduler();
-  EngineStats stats{scheduler.queued_jobs(),      scheduler.queued_tokens(), scheduler.live_jobs(), 0};
+  EngineStats stats{scheduler.queued_jobs(), scheduler.queued_tokens(), scheduler.live_jobs(), 0};
   for (int32_t r = 0; r < scheduler.replica_count(); ++r) stats.blocks_used += scheduler.pool(r).used_count();
   return stats;
 }

@@ -271,19 +271,6 @@ TEST(EventLoopTest, ADrainEndsWhatNoReplicaIsLeftToCompute) {
   EXPECT_EQ(world.loop.scheduler().pool(0).used_count() + world.loop.scheduler().pool(1).used_count(), 0);
 }
 
-TEST(EventLoopTest, WithoutADrainJobsWaitForALostReplica) {
-  World world(small_config());
-  const auto ids = world.submit({10}, 0);
-  world.loop.lose(0);
-  (void)world.step(0);
-  EXPECT_TRUE(world.outcomes.empty()) << "it may come back";
-  world.loop.restore(0);
-  (void)world.step(10);
-  world.end();
-  (void)world.step(20);
-  EXPECT_TRUE(world.is_right(ids[0]));
-}
-
 TEST(EventLoopTest, CancelEndsAJobAboardAtOnceAndItsVectorIsDropped) {
   World world(small_config());
   const auto ids = world.submit({10, 10}, 0);
