@@ -57,7 +57,7 @@ Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_
     return error;
   }
   if (options.approve) {
-    const MemoryBytes bytes = planned_memory(*runner->ops_, config, precision, limits, stored_dtype(*file));
+    const MemoryBytes bytes = planned_memory(*runner->ops_, config, precision, limits, table_dtype(*file));
     if (auto approved = options.approve(bytes); !approved) return approved.error();
   }
   auto weights = load_qwen3_weights(*file, config, *runner->ops_, precision.weights);
