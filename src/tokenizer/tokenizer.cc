@@ -29,11 +29,13 @@ Error too_long(const std::string& tokens, size_t tokens_max) {
   return invalid_argument("text has " + tokens + " tokens, the limit is " + std::to_string(tokens_max));
 }
 
-Result<void> check_text(const char* what, std::string_view text) {
-  if (text.size() > kTextBytesMax) {
-    return invalid_argument(std::string(what) + " has " + std::to_string(text.size()) + " bytes, the limit is " +
-                            std::to_string(kTextBytesMax));
-  }
+Result<void> check_bytes(size_t bytes) {
+  if (bytes <= kTextBytesMax) return {};
+  return invalid_argument("text has " + std::to_string(bytes) + " bytes, the limit is " +
+                          std::to_string(kTextBytesMax));
+}
+
+Result<void> check_utf8(const char* what, std::string_view text) {
   if (simdjson::validate_utf8(text.data(), text.size())) return {};
   return invalid_argument(std::string(what) + " is not valid UTF-8 at byte " + std::to_string(valid_utf8_prefix(text)));
 }
@@ -106,32 +108,31 @@ Result<void> Tokenizer::append_eos(int32_t id) {
   return {};
 }
 
-Result<std::vector<int32_t>> Tokenizer::encode(std::string_view prompt, std::string_view text,
-                                               const EncodeOptions& options) const {
-  if (auto ok = check_text("prompt", prompt); !ok) return ok.error();
-  if (prompt.empty()) return encode(text, options);
-  if (auto ok = check_text("text", text); !ok) return ok.error();
-  std::string joined;
-  joined.reserve(prompt.size() + text.size());
-  joined.append(prompt).append(text);
-  return encode(joined, options);
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
+  return encode("", utf8, options);
 }
 
-Result<std::vector<int32_t>> Tokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view prompt, std::string_view text,
+                                               const EncodeOptions& options) const {
   const bool append_eos = options.add_special_tokens && appends_eos();
   const size_t reserved = append_eos ? 1 : 0;
   if (options.tokens_max < reserved) {
     return invalid_argument("tokens_max is 0, which leaves no room for the end-of-sequence token");
   }
+  // What is too long by its bytes alone is refused before they are read.
   const size_t room = options.tokens_max - reserved;
   const bool cut = options.truncation != Truncation::kNone;
-  if (const size_t least = min_tokens(utf8.size()); !cut && least > room) {
+  if (const size_t least = min_tokens(prompt.size() + text.size()); !cut && least > room) {
     return too_long("at least " + std::to_string(least + reserved), options.tokens_max);
   }
-  if (auto ok = check_text("text", utf8); !ok) return ok.error();
-  auto ids = !cut                                       ? encode_all(*tables_, utf8, room, reserved)
-             : options.truncation == Truncation::kRight ? encode_first(*tables_, utf8, room)
-                                                        : encode_last(*tables_, utf8, room);
+  if (auto ok = check_bytes(prompt.size() + text.size()); !ok) return ok.error();
+  if (auto ok = check_utf8("prompt", prompt); !ok) return ok.error();
+  if (auto ok = check_utf8("text", text); !ok) return ok.error();
+  std::string joined;
+  if (!prompt.empty()) text = joined.append(prompt).append(text);
+  auto ids = !cut                                       ? encode_all(*tables_, text, room, reserved)
+             : options.truncation == Truncation::kRight ? encode_first(*tables_, text, room)
+                                                        : encode_last(*tables_, text, room);
   if (!ids) return ids;
   if (append_eos) ids->push_back(*eos_id_);
   return ids;
