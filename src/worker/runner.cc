@@ -44,8 +44,7 @@ Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_
 
   auto runner = std::unique_ptr<LocalRunner>(new LocalRunner());
   runner->options_ = options;
-  if (options.positions_max == 0)
-    runner->options_.positions_max = static_cast<int32_t>(config.max_position_embeddings);
+  if (options.positions_max == 0) runner->options_.positions_max = static_cast<int32_t>(config.max_position_embeddings);
   runner->ops_ = std::move(ops);
   const Qwen3::Limits limits{options.batch_tokens_max, options.batch_spans_max, runner->options_.positions_max,
                              options.kv_blocks, options.block_tokens};
@@ -86,18 +85,20 @@ Result<void> LocalRunner::check(const Batch& batch) const {
       return invalid_argument("batch: block " + std::to_string(block) + " is outside 0.." +
                               std::to_string(options_.kv_blocks - 1));
   }
+  const auto bad_span = [](const Span& span, const std::string& what) {
+    return invalid_argument("batch: span of job " + std::to_string(span.job_id) + ": " + what);
+  };
   int64_t next = 0;
   for (const Span& span : batch.spans) {
-    const std::string where = "batch: span of job " + std::to_string(span.job_id) + ": ";
     if (span.token_begin != next || span.token_count < 1 || span.token_count > tokens - next)
-      return invalid_argument(where + "spans must tile the tokens in order");
+      return bad_span(span, "spans must tile the tokens in order");
     next += span.token_count;
     const int64_t end = int64_t{span.position_begin} + span.token_count;
     if (span.position_begin < 0 || end > options_.positions_max)
-      return invalid_argument(where + "positions must lie within 0.." + std::to_string(options_.positions_max));
+      return bad_span(span, "positions must lie within 0.." + std::to_string(options_.positions_max));
     if (span.block_begin < 0 || span.block_count < 0 || int64_t{span.block_begin} + span.block_count > blocks ||
         int64_t{span.block_count} * options_.block_tokens < end)
-      return invalid_argument(where + "its page table must lie within block_ids and hold every position");
+      return bad_span(span, "its page table must lie within block_ids and hold every position");
   }
   if (next != tokens) return invalid_argument("batch: spans must cover every token");
   return {};
