@@ -148,7 +148,7 @@ int run(const std::string& dir, double seconds) {
   ModelConfig config;
   {
     const double start = now_s();
-    auto runner = must(LocalRunner::create(dir, options, must(open_cuda_ops({}))));
+    auto runner = must(LocalRunner::create(dir, must(read_model_config(dir)), options, must(open_cuda_ops({}))));
     must(runner->run(batch_of({texts[0].ids})));
     std::printf("start: %.2f s to the first vector; weights %.0f MiB, K/V %.0f MiB, activations %.0f MiB\n",
                 now_s() - start, static_cast<double>(runner->memory_bytes().weights) / 1048576,

@@ -1,6 +1,5 @@
 #include "app/model_stack.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <future>
 #include <optional>
@@ -85,7 +84,7 @@ Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const 
   };
   auto ops = make_cpu_ops(thread_count(options, machine));
   if (!ops) return ops.error();
-  auto runner = LocalRunner::create(folder.weights_dir, runner_options, std::move(*ops));
+  auto runner = LocalRunner::create(folder.weights_dir, folder.config, runner_options, std::move(*ops));
   if (!runner) return runner.error();
   return std::make_unique<ModelStack>(folder, std::move(*runner), scheduler);
 }
@@ -95,16 +94,20 @@ MakeReplica ModelStack::replica() {
                        scheduler_config_.batches_in_flight_max);
 }
 
+Result<Output> embed_ids(Engine& engine, std::vector<int32_t> ids) {
+  std::promise<Result<Output>> promise;
+  std::vector<Job> jobs(1);
+  jobs[0].token_ids = std::move(ids);
+  jobs[0].completion = [&promise](Result<Output> vector, const JobTiming&) { promise.set_value(std::move(vector)); };
+  if (auto submitted = engine.submit(std::move(jobs)); !submitted) return submitted.error();
+  return promise.get_future().get();
+}
+
 Result<Output> embed_text(const ModelFolder& folder, Engine& engine, const std::string& prompt,
                           const std::string& text) {
   auto ids = encode_text(folder, prompt, text, false);
   if (!ids) return ids.error();
-  std::promise<Result<Output>> promise;
-  std::vector<Job> jobs(1);
-  jobs[0].token_ids = std::move(*ids);
-  jobs[0].completion = [&promise](Result<Output> vector, const JobTiming&) { promise.set_value(std::move(vector)); };
-  if (auto submitted = engine.submit(std::move(jobs)); !submitted) return submitted.error();
-  return promise.get_future().get();
+  return embed_ids(engine, std::move(*ids));
 }
 
 Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const ModelOptions& options) {
@@ -120,10 +123,10 @@ Result<CheckOutcome> check_model(const ModelStack& stack, Engine& engine, const 
           return invalid_argument("known_answers.json: the model has no prompt \"" + excerpt(prompt_name) + "\"");
         }
         const std::string before = prompt_name.empty() ? "" : prompt->second;
-        const auto ids = folder.tokenizer->encode(before + text);
+        auto ids = folder.tokenizer->encode(before, text, EncodeOptions{});
         if (!ids) return ids.error();
         if (ids->size() > static_cast<size_t>(folder.context_tokens_max)) return std::optional<Output>();
-        auto output = embed_text(folder, engine, before, text);
+        auto output = embed_ids(engine, std::move(*ids));
         if (!output) return output.error();
         return std::optional(std::move(*output));
       });

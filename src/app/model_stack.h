@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "app/machine.h"
 #include "app/memory_plan.h"
@@ -60,7 +61,9 @@ Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const 
                                                const SchedulerConfig& scheduler, const MachineLimits& machine,
                                                const ApproveMemory& approve = {});
 
-/// Submits one text and waits for its Output.
+/// Submits one Job of these tokens and waits for its Output.
+Result<Output> embed_ids(Engine& engine, std::vector<int32_t> ids);
+/// The same for a text.
 Result<Output> embed_text(const ModelFolder& folder, Engine& engine, const std::string& prompt,
                           const std::string& text);
 

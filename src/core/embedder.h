@@ -12,6 +12,9 @@
 
 namespace quern {
 
+/// What an Embedder answers once it is draining.
+inline Error shutting_down() { return {ErrorCode::kUnavailable, "the server is shutting down", "", 1}; }
+
 class Embedder {
  public:
   virtual ~Embedder() = default;

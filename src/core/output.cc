@@ -11,15 +11,18 @@ constexpr double kNormMin = 1e-6;
 
 }  // namespace
 
-double squared_norm(std::span<const float> values) {
+double dot(std::span<const float> a, std::span<const float> b) {
+  QUERN_CHECK(a.size() == b.size(), "a dot product of vectors of two widths");
   double sums[4] = {};
   size_t i = 0;
-  for (; i + 4 <= values.size(); i += 4) {
-    for (size_t lane = 0; lane < 4; ++lane) sums[lane] += static_cast<double>(values[i + lane]) * values[i + lane];
+  for (; i + 4 <= a.size(); i += 4) {
+    for (size_t lane = 0; lane < 4; ++lane) sums[lane] += static_cast<double>(a[i + lane]) * b[i + lane];
   }
-  for (; i < values.size(); ++i) sums[0] += static_cast<double>(values[i]) * values[i];
+  for (; i < a.size(); ++i) sums[0] += static_cast<double>(a[i]) * b[i];
   return sums[0] + sums[1] + sums[2] + sums[3];
 }
+
+double squared_norm(std::span<const float> values) { return dot(values, values); }
 
 bool is_unit(std::span<const float> values) {
   // A NaN or an infinity anywhere makes the sum NaN or infinite: one pass checks both.

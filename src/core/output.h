@@ -19,7 +19,10 @@ struct Output {
 /// How far from 1 the norm of a unit vector may be.
 constexpr double kNormTolerance = 1e-3;
 
-/// Sum of squares in f64; NaN or infinite when a value is.
+/// In f64; NaN or infinite when a value is. `b` has as many values as `a`.
+double dot(std::span<const float> a, std::span<const float> b);
+
+/// Of a vector with itself.
 double squared_norm(std::span<const float> values);
 
 /// Every value is finite and the L2 norm is 1 within kNormTolerance.

@@ -29,7 +29,6 @@ Engine::~Engine() { drain(); }
 
 Result<std::vector<uint64_t>> Engine::submit(std::vector<Job> jobs) {
   std::lock_guard lock(mutex_);
-  if (draining_) return Error{ErrorCode::kUnavailable, "the server is shutting down", "", 1};
   auto ids = events_.submit(std::move(jobs), now_us());
   if (ids) wake();
   return ids;
@@ -49,10 +48,7 @@ void Engine::cancel(std::span<const uint64_t> job_ids) {
   complete(ended);
 }
 
-Result<void> Engine::room(int64_t jobs, int64_t tokens) const {
-  if (draining_) return Error{ErrorCode::kUnavailable, "the server is shutting down", "", 1};
-  return events_.room(jobs, tokens);
-}
+Result<void> Engine::room(int64_t jobs, int64_t tokens) const { return events_.room(jobs, tokens); }
 
 void Engine::lose(int32_t replica) {
   std::lock_guard lock(mutex_);
@@ -69,7 +65,6 @@ void Engine::restore(int32_t replica) {
 void Engine::drain() {
   {
     std::lock_guard lock(mutex_);
-    draining_ = true;
     events_.begin_drain();
     wake();
   }
@@ -80,12 +75,8 @@ void Engine::drain() {
 EngineStats Engine::stats() const {
   std::lock_guard lock(mutex_);
   const Scheduler& scheduler = events_.scheduler();
-  EngineStats stats{scheduler.queued_jobs(),      scheduler.queued_tokens(), scheduler.live_jobs(), 0, 0,
-                    scheduler.batches_in_flight()};
-  for (int32_t r = 0; r < scheduler.replica_count(); ++r) {
-    stats.blocks_used += scheduler.pool(r).used_count();
-    stats.blocks_total += scheduler.pool(r).block_count();
-  }
+  EngineStats stats{scheduler.queued_jobs(), scheduler.queued_tokens(), scheduler.live_jobs(), 0};
+  for (int32_t r = 0; r < scheduler.replica_count(); ++r) stats.blocks_used += scheduler.pool(r).used_count();
   return stats;
 }
 
@@ -101,7 +92,7 @@ void Engine::loop() {
       lock.lock();
       continue;
     }
-    if (draining_ && events_.is_idle()) return;
+    if (events_.is_drained()) return;
     const auto is_awake = [this] { return is_awake_; };
     if (wake_us == EventLoop::kNeverUs) {
       wake_.wait(lock, is_awake);

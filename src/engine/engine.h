@@ -6,7 +6,6 @@
 // caught and counted. All calls are safe from any thread; drain() and the destructor not from a completion.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -28,8 +27,6 @@ struct EngineStats {
   int64_t queued_tokens = 0;
   int32_t live_jobs = 0;
   int32_t blocks_used = 0;
-  int32_t blocks_total = 0;
-  int32_t batches_in_flight = 0;
 };
 
 /// Called on the engine's thread; either may be empty; must not block.
@@ -55,7 +52,8 @@ class Engine : public Embedder {
   void lose(int32_t replica);
   void restore(int32_t replica);
 
-  /// Refuses new Jobs, finishes the accepted ones, stops the thread. Idempotent.
+  /// Refuses new Jobs, finishes the accepted ones (with kUnavailable while no replica is up), stops the thread.
+  /// Idempotent.
   void drain();
 
   EngineStats stats() const;
@@ -70,7 +68,6 @@ class Engine : public Embedder {
 
   const EngineConfig config_;
   const EngineHooks hooks_;
-  std::atomic<bool> draining_{false};
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

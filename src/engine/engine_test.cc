@@ -210,5 +210,27 @@ TEST(EngineTest, ReplicasComeAndGoUnderLoadAndNothingIsLost) {
   EXPECT_EQ(right, kJobs);
 }
 
+TEST(EngineTest, ADrainEndsWhenEveryReplicaIsLost) {
+  std::promise<void> gate;
+  std::shared_future<void> opened = gate.get_future().share();
+  std::promise<ErrorCode> waiting, aboard;
+  Engine engine(small_config(), {local_replica(
+                                    [opened](const Batch& batch) {
+                                      opened.wait();
+                                      return echo_last_token(batch);
+                                    },
+                                    /*batches_max=*/2)});
+  std::vector<Job> jobs;
+  jobs.push_back(make_job({1}, [&](Result<Output> v, const JobTiming&) { aboard.set_value(v.error().code); }));
+  jobs.push_back(make_job(std::vector<int32_t>(500, 1),
+                          [&](Result<Output> v, const JobTiming&) { waiting.set_value(v.error().code); }));
+  ASSERT_TRUE(engine.submit(std::move(jobs)).ok());
+  engine.lose(0);
+  engine.drain();
+  EXPECT_EQ(aboard.get_future().get(), ErrorCode::kUnavailable);
+  EXPECT_EQ(waiting.get_future().get(), ErrorCode::kUnavailable);
+  gate.set_value();
+}
+
 }  // namespace
 }  // namespace quern

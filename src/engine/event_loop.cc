@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "core/embedder.h"
+
 namespace quern {
 namespace {
 
@@ -50,10 +52,7 @@ EventLoop::EventLoop(const EngineConfig& config, int32_t replica_count, StartBat
 }
 
 Result<std::vector<uint64_t>> EventLoop::submit(std::vector<Job> jobs, int64_t now_us) {
-  int64_t tokens = 0;
-  for (const Job& job : jobs) tokens += static_cast<int64_t>(job.token_ids.size());
-  if (auto free = room(static_cast<int64_t>(jobs.size()), tokens); !free) return free.error();
-
+  if (draining_) return shutting_down();
   // Everything that allocates comes first and apart. The scheduler keeps pointers to the token ids: the Jobs are at
   // their final address.
   std::list<LiveJob> fresh;
@@ -69,7 +68,7 @@ Result<std::vector<uint64_t>> EventLoop::submit(std::vector<Job> jobs, int64_t n
     wanted.push_back({kept.id, &kept.token_ids, kept.deadline_us, kept.priority});
   }
   reserve_for(by_id_, fresh_ids.size());
-  if (auto admitted = scheduler_.admit(wanted, now_us); !admitted) return admitted.error();
+  if (auto admitted = scheduler_.admit(wanted, now_us); !admitted) return with_retry_after(admitted.error());
   while (!fresh_ids.empty()) by_id_.insert(fresh_ids.extract(fresh_ids.begin()));
   live_.splice(live_.end(), fresh);
   publish();
@@ -106,6 +105,7 @@ int64_t EventLoop::step(int64_t now_us, Turn& turn) {
   expire(now_us, turn);
   int64_t wake_us = kNeverUs;
   for (int32_t r = 0; r < scheduler_.replica_count(); ++r) take_in(r, turn);
+  if (draining_ && !scheduler_.is_any_up()) fail_all(turn);
   for (int32_t r = 0; r < scheduler_.replica_count(); ++r) {
     Waiting& waiting = replicas_[static_cast<size_t>(r)];
     if (should_linger(waiting, now_us)) {
@@ -130,6 +130,17 @@ void EventLoop::expire(int64_t now_us, Turn& turn) {
         Error{ErrorCode::kDeadlineExceeded, "the deadline passed before the vector was ready", "", 0};
     const uint64_t id = scheduler_.next_expired(now_us).value();
     by_id_.at(id)->outcome = std::move(outcome);
+    move_to_ended(id, turn.ended);
+  }
+}
+
+/// Nobody is left to compute them, and a drain must end.
+void EventLoop::fail_all(Turn& turn) {
+  while (!live_.empty()) {
+    const uint64_t id = live_.front().job.id;
+    live_.front().outcome =
+        Error{ErrorCode::kUnavailable, "the server is shutting down, and no replica of the model is up", "", 1};
+    QUERN_CHECK(scheduler_.cancel(id), "the scheduler does not know a live Job");
     move_to_ended(id, turn.ended);
   }
 }
@@ -242,11 +253,14 @@ void EventLoop::publish() noexcept {
 }
 
 Result<void> EventLoop::room(int64_t jobs, int64_t tokens) const {
+  if (draining_) return shutting_down();
   auto free = check_room(config_.scheduler, live_jobs_.load(std::memory_order_relaxed),
                          queued_tokens_.load(std::memory_order_relaxed), jobs, tokens);
-  if (free || free.error().code != ErrorCode::kOverloaded) return free;
-  Error error = free.error();
-  error.retry_after_s = retry_after_s();
+  return free ? free : with_retry_after(free.error());
+}
+
+Error EventLoop::with_retry_after(Error error) const {
+  if (error.code == ErrorCode::kOverloaded) error.retry_after_s = retry_after_s();
   return error;
 }
 

@@ -67,7 +67,7 @@ class EventLoop {
   /// `start` hands a Batch to a replica; it must not block and must not throw.
   EventLoop(const EngineConfig& config, int32_t replica_count, StartBatch start);
 
-  /// Takes all the Jobs or none; see Embedder. Assigns ids.
+  /// Takes all the Jobs or none; see Embedder. Assigns ids. Errors as room().
   Result<std::vector<uint64_t>> submit(std::vector<Job> jobs, int64_t now_us);
   void cancel(std::span<const uint64_t> job_ids, EndedJobs& ended);
   /// Keeps the end of a Batch for the next step.
@@ -75,7 +75,8 @@ class EventLoop {
   /// The replica died: its Jobs go back to the queue, and what it still answers is ignored until restore().
   void lose(int32_t replica) noexcept;
   void restore(int32_t replica) { scheduler_.restore(replica); }
-  /// No more lingering: every Job that can be computed is.
+  /// Refuses new Jobs, and no more lingering: every Job that can be computed is. While no replica is up none can be:
+  /// then the Jobs end with kUnavailable.
   void begin_drain() { draining_ = true; }
 
   /// Takes in what has happened up to `now_us` and starts what can be started. Adds to `turn`, which may already hold
@@ -85,6 +86,7 @@ class EventLoop {
 
   /// No Job lives and no Batch is under way.
   bool is_idle() const { return scheduler_.live_jobs() == 0 && scheduler_.batches_in_flight() == 0; }
+  bool is_drained() const { return draining_ && is_idle(); }
   /// Whether a request would be taken now. Any thread, no lock.
   Result<void> room(int64_t jobs, int64_t tokens) const;
   const Scheduler& scheduler() const { return scheduler_; }
@@ -98,6 +100,7 @@ class EventLoop {
   };
 
   void expire(int64_t now_us, Turn& turn);
+  void fail_all(Turn& turn);
   void take_in(int32_t replica, Turn& turn);
   void end_batch(int32_t replica, BatchEnd& end, Turn& turn);
   void fail_oldest(int32_t replica, const Error& error, Turn& turn);
@@ -106,6 +109,7 @@ class EventLoop {
   void mark_started(const Batch& batch, int64_t now_us);
   void move_to_ended(uint64_t job_id, EndedJobs& ended) noexcept;
   void measure_rate(int32_t tokens, int64_t compute_us);
+  Error with_retry_after(Error error) const;
   int retry_after_s() const;
   void publish() noexcept;
 
@@ -116,8 +120,8 @@ class EventLoop {
   std::unordered_map<uint64_t, std::list<LiveJob>::iterator> by_id_;
   std::vector<Waiting> replicas_;
   uint64_t next_job_id_ = 1;
-  bool draining_ = false;
 
+  std::atomic<bool> draining_{false};
   std::atomic<int64_t> queued_tokens_{0};  // as of the last event, for room()
   std::atomic<int64_t> live_jobs_{0};
   std::atomic<double> tokens_per_second_{0};  // of one replica, smoothed; for Retry-After

@@ -251,6 +251,26 @@ TEST(EventLoopTest, ALostReplicasJobsEndOnAnotherOrOnItsNextLife) {
   EXPECT_EQ(world.loop.scheduler().pool(0).used_count() + world.loop.scheduler().pool(1).used_count(), 0);
 }
 
+TEST(EventLoopTest, ADrainEndsWhatNoReplicaIsLeftToCompute) {
+  World world(small_config(), 2);
+  const auto ids = world.submit({60, 60, 300, 5}, 0);
+  (void)world.step(0);
+  world.loop.lose(0);
+  (void)world.step(10);
+  world.loop.begin_drain();
+  (void)world.step(20);
+  EXPECT_TRUE(world.outcomes.empty()) << "the other replica is up";
+  EXPECT_EQ(world.loop.room(1, 1).error().code, ErrorCode::kUnavailable);
+  EXPECT_TRUE(world.submit({1}, 20).empty());
+  world.loop.lose(1);
+  EXPECT_FALSE(world.loop.is_drained());
+  (void)world.step(30);
+  ASSERT_EQ(world.outcomes.size(), ids.size());
+  for (const uint64_t id : ids) EXPECT_EQ(world.code(id), ErrorCode::kUnavailable);
+  EXPECT_TRUE(world.loop.is_drained());
+  EXPECT_EQ(world.loop.scheduler().pool(0).used_count() + world.loop.scheduler().pool(1).used_count(), 0);
+}
+
 TEST(EventLoopTest, CancelEndsAJobAboardAtOnceAndItsVectorIsDropped) {
   World world(small_config());
   const auto ids = world.submit({10, 10}, 0);

@@ -1,7 +1,6 @@
 #include "model/config.h"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include "model/config_fields.h"

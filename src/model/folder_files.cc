@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <set>
+#include <utility>
 
 #include "base/lfs_pointer.h"
 #include "model/json_file.h"
@@ -19,6 +20,12 @@ constexpr const char* kIndex = "model.safetensors.index.json";
 
 Error cannot_read(const std::string& path, int error) {
   return invalid_argument(path + ": cannot be read: " + std::strerror(error));
+}
+
+const char* kind_of(mode_t mode) {
+  if (S_ISDIR(mode)) return "a folder";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  return "a device";
 }
 
 /// A file that downloaders leave behind when they are broken off, for `name` or, where they name it by its hash, any.
@@ -37,22 +44,77 @@ std::string unfinished_download(const std::string& dir, const std::string& name)
   return "";
 }
 
-Result<void> check_shards(const std::string& dir) {
+/// A file of the model that is there, regular, not empty and not a Git LFS pointer: what is read is what was checked.
+class OpenFile {
+ public:
+  static Result<OpenFile> open(const std::string& dir, const std::string& name);
+  OpenFile(OpenFile&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+  ~OpenFile() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  /// From the start; refused when it is longer than `bytes_max`.
+  Result<std::string> read(size_t bytes_max) const;
+
+ private:
+  OpenFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+
+  std::string path_;
+  int fd_;
+};
+
+Result<OpenFile> OpenFile::open(const std::string& dir, const std::string& name) {
+  const std::string path = dir + "/" + name;
+  // Without O_NONBLOCK, to open a FIFO is to wait for somebody who writes into it.
+  OpenFile file(path, ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  if (file.fd_ < 0) return errno == ENOENT ? missing_file(dir, name) : cannot_read(path, errno);
+  struct stat status {};
+  if (fstat(file.fd_, &status) != 0) return cannot_read(path, errno);
+  if (!S_ISREG(status.st_mode)) return invalid_argument(path + ": expected a file, found " + kind_of(status.st_mode));
+  char head[kLfsPointerHeadBytes];
+  const ssize_t got = ::pread(file.fd_, head, sizeof head, 0);
+  if (got < 0) return cannot_read(path, errno);
+  if (is_lfs_pointer({head, static_cast<size_t>(got)}))
+    return invalid_argument(path + ": " + std::string(kLfsPointerAdvice));
+  if (got == 0) return invalid_argument(path + ": is empty; download it again");
+  return file;
+}
+
+Result<std::string> OpenFile::read(size_t bytes_max) const {
+  struct stat status {};
+  if (fstat(fd_, &status) != 0) return cannot_read(path_, errno);
+  const auto size = static_cast<size_t>(status.st_size);
+  if (size > bytes_max)
+    return invalid_argument(path_ + ": has " + std::to_string(size) + " bytes; allowed: " + std::to_string(bytes_max));
+  std::string bytes(size, '\0');
+  size_t have = 0;
+  while (have < size) {
+    const ssize_t got = ::pread(fd_, bytes.data() + have, size - have, static_cast<off_t>(have));
+    if (got < 0) return cannot_read(path_, errno);
+    if (got == 0) break;  // it was cut meanwhile
+    have += static_cast<size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+Result<std::vector<std::string>> read_index(const std::string& dir) {
   auto index = JsonFile::load(dir, kIndex);
   if (!index) return index.error();
-  const auto map = index->root().child("weight_map");
-  if (!map) return index->root().bad("weight_map", "an object of tensor names and file names");
+  const JsonView root = index->root();
+  simdjson::dom::object map;
+  const auto value = root.find("weight_map");
+  if (!value || value->get(map) != simdjson::SUCCESS)
+    return root.bad("weight_map", "an object of tensor names and file names");
   std::set<std::string> shards;
-  for (const auto& [tensor, value] : map->members()) {
+  for (const auto& [tensor, name] : map) {
     std::string_view shard;
-    if (value.get(shard) != simdjson::SUCCESS || shard.empty() || shard.find('/') != std::string_view::npos)
-      return map->bad(tensor, "the name of a file beside the index");
+    if (name.get(shard) != simdjson::SUCCESS || shard.empty() || shard == "." || shard == ".." ||
+        shard.find_first_of(std::string_view("/\0", 2)) != shard.npos)
+      return root.child("weight_map")->bad(tensor, "the name of a file beside the index");
     shards.emplace(shard);
   }
-  for (const std::string& shard : shards) {
-    if (auto checked = check_file(dir, shard); !checked) return checked;
-  }
-  return {};
+  return std::vector<std::string>(shards.begin(), shards.end());
 }
 
 }  // namespace
@@ -75,47 +137,17 @@ Error missing_file(const std::string& dir, const std::string& name) {
 }
 
 Result<void> check_file(const std::string& dir, const std::string& name) {
-  const std::string path = dir + "/" + name;
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return errno == ENOENT ? missing_file(dir, name) : cannot_read(path, errno);
-  char head[kLfsPointerHeadBytes];
-  const ssize_t got = ::read(fd, head, sizeof head);
-  const int error = errno;
-  ::close(fd);
-  if (got < 0) return cannot_read(path, error);
-  if (is_lfs_pointer({head, static_cast<size_t>(got)}))
-    return invalid_argument(path + ": " + std::string(kLfsPointerAdvice));
-  if (got == 0) return invalid_argument(path + ": is empty; download it again");
-  return {};
+  auto file = OpenFile::open(dir, name);
+  return file ? Result<void>() : Result<void>(file.error());
 }
 
 Result<std::string> read_model_file(const std::string& dir, const std::string& name, size_t bytes_max) {
-  const std::string path = dir + "/" + name;
-  if (auto checked = check_file(dir, name); !checked) return checked.error();
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat status {};
-  if (fd < 0 || fstat(fd, &status) != 0) {
-    const int error = errno;
-    if (fd >= 0) ::close(fd);
-    return cannot_read(path, error);
-  }
-  const auto size = static_cast<size_t>(status.st_size);
-  std::string bytes;
-  if (size <= bytes_max) bytes.resize(size);
-  size_t have = 0;
-  ssize_t got = 1;
-  while (have < bytes.size() && (got = ::read(fd, bytes.data() + have, bytes.size() - have)) > 0)
-    have += static_cast<size_t>(got);
-  const int error = errno;
-  ::close(fd);
-  if (got < 0) return cannot_read(path, error);
-  if (size > bytes_max)
-    return invalid_argument(path + ": has " + std::to_string(size) + " bytes; allowed: " + std::to_string(bytes_max));
-  bytes.resize(have);
-  return bytes;
+  auto file = OpenFile::open(dir, name);
+  if (!file) return file.error();
+  return file->read(bytes_max);
 }
 
-Result<void> check_weight_files(const std::string& dir) {
+Result<std::vector<std::string>> weight_files(const std::string& dir) {
   // sentence-transformers and transformers would load the adapter over the weights.
   const auto adapter = is_present(dir + "/adapter_config.json");
   if (!adapter) return adapter.error();
@@ -128,8 +160,18 @@ Result<void> check_weight_files(const std::string& dir) {
   if (!single) return single.error();
   const auto index = is_present(dir + "/" + kIndex);
   if (!index) return index.error();
-  if (!*single && *index) return check_shards(dir);
-  if (*single) return check_file(dir, "model.safetensors");
+  std::vector<std::string> files;
+  if (*single) {
+    files.push_back("model.safetensors");
+  } else if (*index) {
+    auto shards = read_index(dir);
+    if (!shards) return shards.error();
+    files = std::move(*shards);
+  }
+  for (const std::string& name : files) {
+    if (auto checked = check_file(dir, name); !checked) return checked.error();
+  }
+  if (*single || *index) return files;
   for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
     const auto found = is_present(dir + "/" + other);
     if (found && *found) {

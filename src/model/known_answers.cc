@@ -2,6 +2,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <utility>
@@ -17,12 +18,6 @@ const std::vector<KnownAnswer>& plain_texts() {
   static const std::vector<KnownAnswer> texts = {{"The capital of China is Beijing.", "", {}},
                                                  {"重力是一种力。", "", {}}};
   return texts;
-}
-
-double dot(const std::vector<float>& a, const std::vector<float>& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  return sum;
 }
 
 Result<KnownAnswer> parse_answer(simdjson::dom::element item, const std::string& where) {
@@ -43,7 +38,7 @@ Result<KnownAnswer> parse_answer(simdjson::dom::element item, const std::string&
 }
 
 Result<void> check_one(const KnownAnswer& answer, const Output& vector, double cosine_min, CheckOutcome& outcome) {
-  const double norm = std::sqrt(dot(vector.values, vector.values));
+  const double norm = std::sqrt(squared_norm(vector.values));
   char figures[160];
   if (!(std::abs(norm - 1.0) <= kNormTolerance)) {  // a NaN fails too
     std::snprintf(figures, sizeof figures, "norm %.6g, expected 1", norm);
@@ -55,12 +50,9 @@ Result<void> check_one(const KnownAnswer& answer, const Output& vector, double c
                             std::to_string(answer.vector.size()) + " values; the model's width is " +
                             std::to_string(vector.values.size()));
   }
-  const double cosine = dot(answer.vector, vector.values) / std::sqrt(dot(answer.vector, answer.vector)) / norm;
+  const double cosine = dot(answer.vector, vector.values) / std::sqrt(squared_norm(answer.vector)) / norm;
   ++outcome.compared;
-  if (cosine < outcome.worst_cosine) {
-    outcome.worst_cosine = cosine;
-    outcome.worst_text = answer.text;
-  }
+  outcome.worst_cosine = std::min(outcome.worst_cosine, cosine);
   if (!(cosine >= cosine_min)) {
     std::snprintf(figures, sizeof figures, "cosine %.7f with the stored answer, at least %.7f is expected", cosine,
                   cosine_min);
@@ -92,7 +84,7 @@ Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir
 Result<CheckOutcome> check_known_answers(const std::vector<KnownAnswer>& answers, double cosine_min,
                                          const EmbedText& embed) {
   CheckOutcome outcome;
-  std::vector<std::pair<std::string, Output>> vectors;
+  std::optional<std::pair<std::string, Output>> first;
   const std::vector<KnownAnswer>& texts = answers.empty() ? plain_texts() : answers;
   for (const KnownAnswer& answer : texts) {
     Result<std::optional<Output>> vector = embed(answer.text, answer.prompt_name);
@@ -102,11 +94,13 @@ Result<CheckOutcome> check_known_answers(const std::vector<KnownAnswer>& answers
       continue;
     }
     if (auto checked = check_one(answer, **vector, cosine_min, outcome); !checked) return checked.error();
-    if (!vectors.empty() && vectors[0].second.values == (*vector)->values) {
-      return internal_error("known-answer check: \"" + excerpt(vectors[0].first) + "\" and \"" + excerpt(answer.text) +
+    ++outcome.embedded;
+    if (!first) {
+      first.emplace(answer.text, std::move(**vector));
+    } else if (first->second.values == (*vector)->values) {
+      return internal_error("known-answer check: \"" + excerpt(first->first) + "\" and \"" + excerpt(answer.text) +
                             "\" gave the same vector");
     }
-    vectors.emplace_back(answer.text, std::move(**vector));
   }
   return outcome;
 }

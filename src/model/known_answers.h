@@ -28,10 +28,10 @@ Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir
 using EmbedText = std::function<Result<std::optional<Output>>(const std::string& text, const std::string& prompt_name)>;
 
 struct CheckOutcome {
-  size_t compared = 0;
+  size_t embedded = 0;  // texts that gave a vector; none when all are left out
+  size_t compared = 0;  // of them, those with a stored vector
   size_t left_out = 0;  // longer than the context length in force
   double worst_cosine = 1.0;
-  std::string worst_text;
 };
 
 /// The lowest cosine we accept between a stored vector (computed in f32) and ours. bf16 rounds every weight and
@@ -39,7 +39,7 @@ struct CheckOutcome {
 double known_answer_cosine_min(std::string_view dtype);
 
 /// Compares every known answer that fits. An Error names the text that is off; the vectors are also checked to be
-/// finite, of norm 1, and different from each other, which needs no stored answer.
+/// finite, of norm 1, and none of the later ones equal to the first, which needs no stored answer.
 Result<CheckOutcome> check_known_answers(const std::vector<KnownAnswer>& answers, double cosine_min,
                                          const EmbedText& embed);
 

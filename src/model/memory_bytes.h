@@ -15,9 +15,9 @@ struct MemoryBytes {
   size_t activations = 0;  // reserved; resident as batches grow
 };
 
-/// What a Qwen3 of these limits will hold. Packing may pad a weight by a few columns, which is not counted. `stored` is
+/// What a Qwen3 of these limits will hold. Packing may pad a weight by a few columns, which is not counted. `table` is
 /// the embedding table's dtype, which is kept.
 MemoryBytes planned_memory(const Ops& ops, const ModelConfig& config, const Precision& precision,
-                           const Qwen3::Limits& limits, DType stored);
+                           const Qwen3::Limits& limits, DType table);
 
 }  // namespace quern

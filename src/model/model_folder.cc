@@ -12,6 +12,8 @@ namespace quern {
 namespace {
 
 constexpr const char* kTokenizer = "tokenizer.json";
+/// Longer files are refused: it is read whole. Qwen3's has 11 MB; the vocabularies of 262,144 tokens have 35 MB.
+constexpr size_t kTokenizerBytesMax = size_t{256} << 20;
 
 /// The prompts of the Qwen3-Embedding model card, for folders that say nothing about prompts.
 std::map<std::string, std::string> qwen_prompts() {
@@ -61,17 +63,11 @@ Result<void> read_context(const ModelFolderOptions& options, const SentenceTrans
   return {};
 }
 
-Result<Tokenizer> load_tokenizer(const std::string& dir, std::optional<int32_t> eos_id) {
-  TokenizerOptions options;
-  options.append_eos = eos_id.has_value();
-  if (eos_id) options.eos_ids.push_back(*eos_id);
-  return Tokenizer::load(dir + "/" + kTokenizer, options);
-}
-
 Result<void> read_tokenizer(const ModelFolderOptions& options, const TokenizerConfig& tokens, ModelFolder& folder) {
   const std::string& dir = folder.weights_dir;
-  if (auto checked = check_file(dir, kTokenizer); !checked) return checked;
-  auto tokenizer = load_tokenizer(dir, std::nullopt);
+  const auto json = read_model_file(dir, kTokenizer, kTokenizerBytesMax);
+  if (!json) return json.error();
+  auto tokenizer = Tokenizer::from_json(*json, dir + "/" + kTokenizer);
   if (!tokenizer) return tokenizer.error();
   if (!tokenizer->eos_id() && options.append_eos) {
     auto eos = tokens.eos_token ? tokenizer->token_to_id(*tokens.eos_token) : folder.config.eos_token_id;
@@ -81,8 +77,8 @@ Result<void> read_tokenizer(const ModelFolderOptions& options, const TokenizerCo
                                   "token of tokenizer.json to append",
                               "--append-eos");
     }
-    tokenizer = load_tokenizer(dir, eos);
-    if (!tokenizer) return tokenizer.error();
+    if (auto done = tokenizer->append_eos(*eos); !done)
+      return invalid_argument(dir + "/" + kTokenizer + ": " + done.error().message);
   }
   if (!tokenizer->eos_id())
     folder.notices.push_back("tokenizer.json appends no end token, so none is added; --append-eos adds it");
@@ -91,7 +87,7 @@ Result<void> read_tokenizer(const ModelFolderOptions& options, const TokenizerCo
                             " tokens; config.json says \"vocab_size\" " + std::to_string(folder.config.vocab_size));
   }
   folder.tokenizer = std::make_unique<Tokenizer>(std::move(*tokenizer));
-  return check_added_tokens(dir, *folder.tokenizer);
+  return check_added_tokens(dir, tokens, *folder.tokenizer);
 }
 
 }  // namespace
@@ -124,7 +120,7 @@ Result<ModelFolder> read_model_folder(const ModelFolderOptions& options) {
   folder.prompts = modules->prompts.value_or(qwen_prompts());
   if (modules->default_prompt_name) folder.default_prompt = folder.prompts.at(*modules->default_prompt_name);
   if (options.needs_weights) {
-    if (auto done = check_weight_files(folder.weights_dir); !done) return done.error();
+    if (auto files = weight_files(folder.weights_dir); !files) return files.error();
   }
   if (auto done = read_tokenizer(options, *tokens, folder); !done) return done.error();
   return folder;
@@ -135,7 +131,7 @@ Result<std::vector<int32_t>> encode_text(const ModelFolder& folder, const std::s
   EncodeOptions options;
   options.tokens_max = static_cast<size_t>(folder.context_tokens_max);
   options.truncation = truncate ? folder.truncation_side : Truncation::kNone;
-  return folder.tokenizer->encode(prompt + text, options);
+  return folder.tokenizer->encode(prompt, text, options);
 }
 
 }  // namespace quern

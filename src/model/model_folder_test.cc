@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -107,6 +108,56 @@ TEST_F(ModelFolderTest, FilesThatAreNotThereOrNotWhole) {
   EXPECT_THAT(missing_file(dir_, "w.safetensors").message, HasSubstr("abc.incomplete"));
 }
 
+TEST_F(ModelFolderTest, WhatIsNoRegularFileIsRefusedAndNotWaitedFor) {
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"})
+    ASSERT_EQ(mkfifo((dir_ + "/" + name).c_str(), 0600), 0);
+  std::filesystem::create_directory(dir_ + "/modules.json");
+  std::filesystem::create_symlink("/dev/zero", dir_ + "/tokenizer_config.json");
+  EXPECT_THAT(JsonFile::load(dir_, "config.json").error().message, HasSubstr("config.json: expected a file"));
+  EXPECT_THAT(weight_files(dir_).error().message, HasSubstr("model.safetensors: expected a file, found a FIFO"));
+  EXPECT_THAT(read_model_file(dir_, "tokenizer.json", 100).error().message, HasSubstr("found a FIFO"));
+  EXPECT_THAT(JsonFile::load_if_present(dir_, "modules.json").error().message, HasSubstr("found a folder"));
+  EXPECT_THAT(JsonFile::load_if_present(dir_, "tokenizer_config.json").error().message, HasSubstr("found a device"));
+  std::filesystem::create_directories(dir_ + "/.cache/huggingface/hub/models--Org--Emb/refs");
+  const std::string snapshot_dir = snapshot(".cache/huggingface/hub", "c0");
+  ASSERT_EQ(mkfifo((dir_ + "/.cache/huggingface/hub/models--Org--Emb/refs/main").c_str(), 0600), 0);
+  EXPECT_EQ(*resolve_model_path("Org/Emb"), snapshot_dir);
+}
+
+TEST_F(ModelFolderTest, ATokenizerBeyondTheLimitIsRefusedByItsLengthAlone) {
+  const std::filesystem::path folder = dir_ + "/mini";
+  std::filesystem::copy(QUERN_SOURCE_DIR "/models/quern-mini", folder, std::filesystem::copy_options::recursive);
+  ModelFolderOptions options;
+  options.path = folder;
+  ASSERT_TRUE(read_model_folder(options).ok()) << read_model_folder(options).error().message;
+  std::filesystem::resize_file(folder / "tokenizer.json", uintmax_t{1} << 40);
+  EXPECT_THAT(read_model_folder(options).error().message,
+              HasSubstr("tokenizer.json: has 1099511627776 bytes; allowed: 268435456"));
+}
+
+TEST_F(ModelFolderTest, ShardsAreFilesBesideTheIndex) {
+  constexpr const char* kIndex = "model.safetensors.index.json";
+  write("one.safetensors", "x");
+  write("two.safetensors", "x");
+  write(kIndex, R"({"weight_map":{"a":"two.safetensors","b":"one.safetensors","c":"two.safetensors"}})");
+  EXPECT_THAT(*weight_files(dir_), testing::ElementsAre("one.safetensors", "two.safetensors"));
+  for (const std::string name : {"..", ".", "", "../one.safetensors", "/etc/passwd", "x\\u0000y"}) {
+    // Where a tensor is there twice, the last one counts; but none of them may lie.
+    for (const std::string& map : {"\"a\":\"" + name + "\"", "\"a\":\"" + name + "\",\"a\":\"one.safetensors\""}) {
+      write(kIndex, "{\"weight_map\":{" + map + "}}");
+      const auto files = weight_files(dir_);
+      ASSERT_FALSE(files.ok()) << map;
+      EXPECT_THAT(files.error().message, HasSubstr("expected the name of a file beside the index")) << map;
+    }
+  }
+  write(kIndex, R"({"weight_map":{"a":"one.safetensors","b":"three.safetensors"}})");
+  EXPECT_THAT(weight_files(dir_).error().message, HasSubstr("three.safetensors: is missing"));
+  write(kIndex, R"({"weight_map":[]})");
+  EXPECT_THAT(weight_files(dir_).error().message, HasSubstr("\"weight_map\": expected an object"));
+  write("model.safetensors", "x");
+  EXPECT_THAT(*weight_files(dir_), testing::ElementsAre("model.safetensors")) << "the index is not asked";
+}
+
 TEST_F(ModelFolderTest, JsonIsReadAsPythonReadsIt) {
   write("a.json", R"({"n": 1000000000000000019884624838656, "text": "12345678901234567890123", "x": 1, "x": 2,
                       "f": 1234567890123456789012e2, "neg": -12345678901234567890123})");
@@ -140,7 +191,17 @@ TEST_F(ModelFolderTest, KnownAnswersThatDoNotFitAreLeftOut) {
   const auto outcome = check_known_answers(answers, 0.999, fits_short);
   ASSERT_TRUE(outcome.ok()) << outcome.error().message;
   EXPECT_EQ(outcome->compared, 1u);
+  EXPECT_EQ(outcome->embedded, 1u);
   EXPECT_EQ(outcome->left_out, 1u);
+  const auto fits_none = [](const std::string&, const std::string&) -> Result<std::optional<Output>> {
+    return std::optional<Output>();
+  };
+  for (const auto& texts : {answers, std::vector<KnownAnswer>()}) {  // those of the folder, and our own
+    const auto nothing = check_known_answers(texts, 0.999, fits_none);
+    ASSERT_TRUE(nothing.ok()) << nothing.error().message;
+    EXPECT_EQ(nothing->embedded, 0u);
+    EXPECT_EQ(nothing->left_out, 2u);
+  }
   const auto same = [](const std::string&, const std::string&) -> Result<std::optional<Output>> {
     return std::optional(Output{{1, 0}});
   };

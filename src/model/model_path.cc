@@ -51,9 +51,12 @@ Result<std::string> snapshot_of(const std::string& model, const std::string& rep
                                 "); download it first, or name a folder",
                             kFlag);
   }
-  std::ifstream reference(repository + "/refs/" + (revision.empty() ? "main" : revision));
-  std::string commit;
-  if (reference >> commit) return commit;
+  const std::string reference = repository + "/refs/" + (revision.empty() ? "main" : revision);
+  std::error_code ignored;
+  // To open a FIFO would be to wait for somebody who writes into it.
+  if (std::string commit; std::filesystem::is_regular_file(reference, ignored)) {
+    if (std::ifstream(reference) >> commit) return commit;
+  }
   const std::vector<std::string> snapshots = snapshots_of(repository);
   if (revision.empty() && snapshots.size() == 1) return snapshots[0];
   std::string there;

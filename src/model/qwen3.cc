@@ -3,6 +3,18 @@
 #include <algorithm>
 
 namespace quern {
+namespace {
+
+KvPages kv_shape(const ModelConfig& config, const Precision& precision, const Qwen3::Limits& limits) {
+  return {nullptr,
+          precision.kv,
+          limits.kv_blocks,
+          limits.block_tokens,
+          static_cast<int32_t>(config.kv_heads),
+          static_cast<int32_t>(config.head_dim)};
+}
+
+}  // namespace
 
 Qwen3::Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, const Precision& precision, const Limits& limits)
     : ops_(ops),
@@ -11,22 +23,41 @@ Qwen3::Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, const Precision
       precision_(precision),
       limits_(limits),
       rope_(make_rope_table(ops, config_.rope_theta, config_.head_dim, limits.positions_max)) {
+  const Buffers bytes = buffers(ops, config_, precision, limits);
+  kv_ = ops.allocate(bytes.kv);
+  hidden_ = ops.allocate(bytes.hidden);
+  normed_ = ops.allocate(bytes.normed);
+  qkv_ = ops.allocate(bytes.qkv);
+  mix_ = ops.allocate(bytes.mix);
+  gated_ = ops.allocate(bytes.gated);
+  pooled_ = ops.allocate(bytes.pooled);
+  pooled_normed_ = ops.allocate(bytes.pooled_normed);
+  pooled_q_ = ops.allocate(bytes.pooled_q);
+  vectors_ = ops.allocate(bytes.vectors);
+}
+
+Qwen3::Buffers Qwen3::buffers(const Ops& ops, const ModelConfig& config, const Precision& precision,
+                              const Limits& limits) {
   const size_t T = limits.tokens_max;
   const size_t B = std::min(limits.sequences_max, limits.tokens_max);
-  const size_t D = config_.hidden_size;
-  const size_t q_cols = config_.heads * config_.head_dim;
-  const size_t kv_cols = 2 * config_.kv_heads * config_.head_dim;
+  const size_t D = config.hidden_size;
+  const size_t q_cols = config.heads * config.head_dim;
+  const size_t kv_cols = 2 * config.kv_heads * config.head_dim;
   const size_t E = dtype_bytes(precision.activations);
-  kv_ = ops.allocate(static_cast<size_t>(config_.layers) * limits.kv_blocks * ops.kv_block_bytes(pages(0)));
-  hidden_ = ops.allocate(T * D * sizeof(float));
-  normed_ = ops.allocate(T * D * E);
-  qkv_ = ops.allocate(T * (q_cols + kv_cols) * E);
-  mix_ = ops.allocate(T * q_cols * E);
-  gated_ = ops.allocate(T * config_.intermediate_size * E);
-  pooled_ = ops.allocate(B * D * sizeof(float));
-  pooled_normed_ = ops.allocate(B * D * E);
-  pooled_q_ = ops.allocate(B * q_cols * E);
-  vectors_ = ops.allocate(B * D * sizeof(float));
+  Buffers bytes;
+  bytes.rope = limits.positions_max * config.head_dim * sizeof(float);
+  bytes.kv =
+      static_cast<size_t>(config.layers) * limits.kv_blocks * ops.kv_block_bytes(kv_shape(config, precision, limits));
+  bytes.hidden = T * D * sizeof(float);
+  bytes.normed = T * D * E;
+  bytes.qkv = T * (q_cols + kv_cols) * E;
+  bytes.mix = T * q_cols * E;
+  bytes.gated = T * config.intermediate_size * E;
+  bytes.pooled = B * D * sizeof(float);
+  bytes.pooled_normed = B * D * E;
+  bytes.pooled_q = B * q_cols * E;
+  bytes.vectors = B * D * sizeof(float);
+  return bytes;
 }
 
 Matrix Qwen3::forward(const Step& step, const LayerProbe& probe) {
@@ -117,14 +148,8 @@ HeadNormRope Qwen3::head_norm_rope(const Qwen3Layer& w) const {
 }
 
 KvPages Qwen3::pages(int64_t l) const {
-  KvPages pages{nullptr,
-                precision_.kv,
-                limits_.kv_blocks,
-                limits_.block_tokens,
-                static_cast<int32_t>(config_.kv_heads),
-                static_cast<int32_t>(config_.head_dim)};
-  const size_t layer_bytes = ops_.kv_block_bytes(pages) * limits_.kv_blocks;
-  if (kv_) pages.data = static_cast<char*>(kv_->data) + l * layer_bytes;
+  KvPages pages = kv_shape(config_, precision_, limits_);
+  pages.data = static_cast<char*>(kv_->data) + l * ops_.kv_block_bytes(pages) * limits_.kv_blocks;
   return pages;
 }
 

@@ -30,6 +30,18 @@ class Qwen3 {
   /// `ops` has prepared for shape() in `precision`.
   Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, const Precision& precision, const Limits& limits);
 
+  /// Bytes of what it allocates beside its weights.
+  struct Buffers {
+    size_t rope = 0, kv = 0;
+    size_t hidden = 0, normed = 0, qkv = 0, mix = 0, gated = 0;
+    size_t pooled = 0, pooled_normed = 0, pooled_q = 0, vectors = 0;
+
+    size_t activations() const {
+      return rope + hidden + normed + qkv + mix + gated + pooled + pooled_normed + pooled_q + vectors;
+    }
+  };
+  static Buffers buffers(const Ops& ops, const ModelConfig& config, const Precision& precision, const Limits& limits);
+
   /// What Ops::prepare() is asked about.
   static ModelShape shape(const ModelConfig& config, const Limits& limits);
 

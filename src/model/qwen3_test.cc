@@ -11,6 +11,7 @@
 #include <fstream>
 #include <numeric>
 
+#include "model/folder_files.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/naive.h"
 #include "ops/ops_cases.h"
@@ -60,7 +61,7 @@ struct Model {
   Model(const std::string& preset, DType dtype, std::unique_ptr<Ops> made) : ops(std::move(made)) {
     const std::string folder = std::string(QUERN_SOURCE_DIR "/tests/golden/models/") + preset;
     auto config = read_model_config(folder);
-    auto file = Safetensors::open(folder);
+    auto file = Safetensors::open(folder, *weight_files(folder));
     const Qwen3::Limits limits{256, 64, config->max_position_embeddings, kBlocks, kBlockTokens};
     auto prepared = ops->prepare(Qwen3::shape(*config, limits), Precision::all(dtype));
     if (!prepared) ADD_FAILURE() << prepared.error().message;

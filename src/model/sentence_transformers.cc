@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "base/excerpt.h"
-#include "model/config_fields.h"
 #include "model/json_file.h"
 
 namespace quern {

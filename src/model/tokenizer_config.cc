@@ -2,8 +2,7 @@
 
 #include <charconv>
 #include <string_view>
-
-#include "model/json_file.h"
+#include <utility>
 
 namespace quern {
 namespace {
@@ -64,6 +63,19 @@ Result<void> check_special_tokens(const JsonView& json, const Tokenizer& tokeniz
   return {};
 }
 
+Result<void> check_tokens_of(const JsonView& json, const Tokenizer& tokenizer) {
+  if (auto done = check_special_tokens(json, tokenizer); !done) return done;
+  const auto added = json.child("added_tokens_decoder");
+  if (!added) return {};
+  for (const auto& [key, token] : added->members()) {
+    int32_t id = 0;
+    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
+    if (error != std::errc() || end != key.data() + key.size()) return added->bad(key, "a token id as its name");
+    if (auto done = check_token(*added, key, id, tokenizer); !done) return done;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<TokenizerConfig> read_tokenizer_config(const std::string& dir) {
@@ -92,24 +104,16 @@ Result<TokenizerConfig> read_tokenizer_config(const std::string& dir) {
     config.eos_token = content_of(json, "eos_token");
     if (!config.eos_token) return json.bad("eos_token", "a token");
   }
+  config.file = std::move(*file);
   return config;
 }
 
-Result<void> check_added_tokens(const std::string& dir, const Tokenizer& tokenizer) {
-  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
-    auto file = JsonFile::load_if_present(dir, name);
-    if (!file) return file.error();
+Result<void> check_added_tokens(const std::string& dir, const TokenizerConfig& config, const Tokenizer& tokenizer) {
+  const auto map = JsonFile::load_if_present(dir, "special_tokens_map.json");
+  if (!map) return map.error();
+  for (const std::optional<JsonFile>* file : {&config.file, &*map}) {
     if (!*file) continue;
-    const JsonView json = (*file)->root();
-    if (auto done = check_special_tokens(json, tokenizer); !done) return done;
-    const auto added = json.child("added_tokens_decoder");
-    if (!added) continue;
-    for (const auto& [key, token] : added->members()) {
-      int32_t id = 0;
-      const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-      if (error != std::errc() || end != key.data() + key.size()) return added->bad(key, "a token id as its name");
-      if (auto done = check_token(*added, key, id, tokenizer); !done) return done;
-    }
+    if (auto done = check_tokens_of((*file)->root(), tokenizer); !done) return done;
   }
   auto file = JsonFile::load_if_present(dir, "added_tokens.json");
   if (!file) return file.error();

@@ -1,4 +1,4 @@
-// What tokenizer_config.json and its companions say that changes a text's ids. Plain values; any thread.
+// What tokenizer_config.json and its companions say that changes a text's ids. Any thread, one at a time.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "model/json_file.h"
 #include "tokenizer/tokenizer.h"
 
 namespace quern {
@@ -14,6 +15,7 @@ struct TokenizerConfig {
   std::optional<int64_t> model_max_length;  // nothing: no limit
   bool truncates_left = false;              // texts over the limit lose their start
   std::optional<std::string> eos_token;
+  std::optional<JsonFile> file;  // the rest of it, for check_added_tokens()
 };
 
 /// Reads tokenizer_config.json in `dir`, which may be missing. Refuses by name whatever would make transformers give
@@ -22,6 +24,6 @@ Result<TokenizerConfig> read_tokenizer_config(const std::string& dir);
 
 /// Refuses by name the tokens that tokenizer_config.json, special_tokens_map.json or added_tokens.json would add to the
 /// vocabulary of tokenizer.json, or give other ids or rules.
-Result<void> check_added_tokens(const std::string& dir, const Tokenizer& tokenizer);
+Result<void> check_added_tokens(const std::string& dir, const TokenizerConfig& config, const Tokenizer& tokenizer);
 
 }  // namespace quern

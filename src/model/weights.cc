@@ -11,11 +11,17 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
+constexpr const char* kTable = "embed_tokens.weight";
+
+std::string prefix_of(const Safetensors& file) {
+  return file.find(std::string("model.") + kTable) != nullptr ? "model." : "";
+}
+
 /// Finds tensors by name and shape; keeps the first error.
 class Loader {
  public:
   Loader(const Safetensors& file, Ops& ops, DType weights) : file_(file), ops_(ops), weights_(weights) {
-    prefix_ = file.find("model.embed_tokens.weight") != nullptr ? "model." : "";
+    prefix_ = prefix_of(file);
   }
 
   Vector vector(const std::string& name, int64_t size) {
@@ -104,6 +110,12 @@ DType stored_dtype(const Safetensors& file) {
   return static_cast<DType>(best);
 }
 
+DType table_dtype(const Safetensors& file) {
+  const Tensor* table = file.find(prefix_of(file) + kTable);
+  // Where there is none that can be read, loading it says so.
+  return table != nullptr && table->dtype ? *table->dtype : stored_dtype(file);
+}
+
 Result<Qwen3Weights> load_qwen3_weights(const Safetensors& file, const ModelConfig& config, Ops& ops, DType weights) {
   const int64_t D = config.hidden_size;
   const int64_t F = config.intermediate_size;
@@ -111,7 +123,7 @@ Result<Qwen3Weights> load_qwen3_weights(const Safetensors& file, const ModelConf
   const int64_t kv_cols = config.kv_heads * config.head_dim;
   Loader loader(file, ops, weights);
   Qwen3Weights loaded;
-  loaded.embedding = loader.table("embed_tokens.weight", config.vocab_size, D);
+  loaded.embedding = loader.table(kTable, config.vocab_size, D);
   loaded.final_norm = loader.vector("norm.weight", D);
   for (int64_t l = 0; l < config.layers && !loader.error(); ++l) {
     const std::string at = "layers." + std::to_string(l) + ".";

@@ -36,6 +36,9 @@ struct Qwen3Weights {
 /// The dtype that most bytes of the checkpoint are stored in.
 DType stored_dtype(const Safetensors& file);
 
+/// The dtype that the embedding table is stored in, and kept in.
+DType table_dtype(const Safetensors& file);
+
 /// Names with and without "model." are accepted; lm_head is ignored.
 Result<Qwen3Weights> load_qwen3_weights(const Safetensors& file, const ModelConfig& config, Ops& ops, DType weights);
 

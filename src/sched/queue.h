@@ -68,7 +68,6 @@ class LongJobs {
   size_t size() const { return by_rank_.size(); }
   /// The one that ranks first; null when empty.
   Entry* first() const { return by_rank_.empty() ? nullptr : *by_rank_.begin(); }
-  const RankSet& by_rank() const { return by_rank_; }
   const RemainingSet& by_remaining() const { return by_remaining_; }
 
  private:

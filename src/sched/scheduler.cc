@@ -1,5 +1,6 @@
 #include "sched/scheduler.h"
 
+#include <algorithm>
 #include <string>
 
 #include "core/job.h"
@@ -295,6 +296,10 @@ int32_t Scheduler::batches_in_flight() const {
   size_t count = 0;
   for (const ReplicaState& replica : replicas_) count += replica.in_flight.size();
   return static_cast<int32_t>(count);
+}
+
+bool Scheduler::is_any_up() const {
+  return std::any_of(replicas_.begin(), replicas_.end(), [](const ReplicaState& replica) { return replica.is_up; });
 }
 
 void Scheduler::erase(Entry& entry) noexcept {

@@ -82,6 +82,7 @@ class Scheduler {
   /// Jobs that have not ended, and those that have but are still aboard a Batch.
   int32_t live_jobs() const { return static_cast<int32_t>(entries_.size()); }
   int32_t batches_in_flight() const;
+  bool is_any_up() const;
   int32_t deaths(uint64_t job_id) const { return entries_.at(job_id).deaths; }
   int32_t replica_count() const { return static_cast<int32_t>(replicas_.size()); }
   const BlockPool& pool(int32_t replica = 0) const { return replicas_[static_cast<size_t>(replica)].pool(); }

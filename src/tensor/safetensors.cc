@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <optional>
 #include <set>
 
@@ -101,25 +100,6 @@ Result<void> check_overlap(std::vector<SafetensorsEntry>& entries, const std::st
   return {};
 }
 
-Result<std::vector<std::string>> shard_files(const std::string& index_path) {
-  simdjson::dom::parser parser;
-  simdjson::dom::element root;
-  simdjson::dom::object map;
-  if (parser.load(index_path).get(root) != simdjson::SUCCESS || root["weight_map"].get(map) != simdjson::SUCCESS)
-    return bad(index_path, "expected JSON with an object \"weight_map\", found something else");
-  std::set<std::string> names;
-  for (auto [tensor, value] : map) {
-    std::string_view name;
-    const std::string where =
-        "tensor \"" + excerpt(tensor) + "\": expected the name of a file beside the index, found ";
-    if (value.get(name) != simdjson::SUCCESS) return bad(index_path, where + "no string");
-    if (name.empty() || name == "." || name == ".." || name.find_first_of(std::string_view("/\0", 2)) != name.npos)
-      return bad(index_path, where + "\"" + excerpt(name) + "\"");
-    names.emplace(name);
-  }
-  return std::vector<std::string>(names.begin(), names.end());
-}
-
 }  // namespace
 
 Result<std::vector<SafetensorsEntry>> parse_safetensors_header(std::string_view bytes, size_t file_bytes,
@@ -155,7 +135,7 @@ Safetensors::Mapping::~Mapping() {
 }
 
 Result<void> Safetensors::map_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not make it wait
   if (fd < 0) return bad(path, std::string("expected a readable file: ") + std::strerror(errno));
   struct stat status {};
   const bool known = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size >= 8;
@@ -185,17 +165,9 @@ Result<void> Safetensors::map_file(const std::string& path) {
   return {};
 }
 
-Result<Safetensors> Safetensors::open(const std::string& model_dir) {
+Result<Safetensors> Safetensors::open(const std::string& model_dir, const std::vector<std::string>& names) {
   Safetensors file;
   file.path_ = model_dir;
-  std::vector<std::string> names{"model.safetensors"};
-  const std::string index = model_dir + "/model.safetensors.index.json";
-  std::error_code unreadable;  // then opening the file says why
-  if (!std::filesystem::exists(model_dir + "/" + names[0], unreadable) && std::filesystem::exists(index, unreadable)) {
-    auto shards = shard_files(index);
-    if (!shards) return shards.error();
-    names = std::move(*shards);
-  }
   for (const std::string& name : names) {
     if (auto mapped = file.map_file(model_dir + "/" + name); !mapped) return mapped.error();
   }

@@ -44,8 +44,8 @@ Result<std::vector<SafetensorsEntry>> parse_safetensors_header(std::string_view 
 
 class Safetensors {
  public:
-  /// Maps model.safetensors of `model_dir`, or the shards that model.safetensors.index.json names.
-  static Result<Safetensors> open(const std::string& model_dir);
+  /// Maps the files of these names in `model_dir`: one, or all shards.
+  static Result<Safetensors> open(const std::string& model_dir, const std::vector<std::string>& names);
 
   /// Null when there is none of this name.
   const Tensor* find(const std::string& name) const;

@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <utility>
 
-#include "base/excerpt.h"
 #include "tokenizer/encoder.h"
 #include "tokenizer/tokenizer_json.h"
 #include "tokenizer/unicode.h"
@@ -31,11 +29,13 @@ Error too_long(const std::string& tokens, size_t tokens_max) {
   return invalid_argument("text has " + tokens + " tokens, the limit is " + std::to_string(tokens_max));
 }
 
-Result<void> check_text(const char* what, std::string_view text) {
-  if (text.size() > kTextBytesMax) {
-    return invalid_argument(std::string(what) + " has " + std::to_string(text.size()) + " bytes, the limit is " +
-                            std::to_string(kTextBytesMax));
-  }
+Result<void> check_bytes(size_t bytes) {
+  if (bytes <= kTextBytesMax) return {};
+  return invalid_argument("text has " + std::to_string(bytes) + " bytes, the limit is " +
+                          std::to_string(kTextBytesMax));
+}
+
+Result<void> check_utf8(const char* what, std::string_view text) {
   if (simdjson::validate_utf8(text.data(), text.size())) return {};
   return invalid_argument(std::string(what) + " is not valid UTF-8 at byte " + std::to_string(valid_utf8_prefix(text)));
 }
@@ -85,80 +85,56 @@ Result<std::vector<int32_t>> encode_last(const TokenizerTables& tables, std::str
   }
 }
 
-/// The id that the caller asks to append, where the file appends none.
-Result<int32_t> asked_eos(const TokenizerTables& tables, const std::string& name, std::span<const int32_t> ids) {
-  const std::string asked = name + ": its post_processor appends no end token, and one is asked for; ";
-  if (ids.empty()) return invalid_argument(asked + "config.json's eos_token_id names none");
-  if (ids.size() > 1) {
-    return invalid_argument(asked + "config.json's eos_token_id is a list of " + std::to_string(ids.size()) +
-                            " ids, of which one must be chosen");
-  }
-  if (!tables.bpe.vocab.has(ids[0])) {
-    return invalid_argument(name + ": the end token " + std::to_string(ids[0]) + " is not in this vocabulary");
-  }
-  return ids[0];
-}
-
 bool is_special(const TokenizerTables& tables, int32_t id) {
   return std::binary_search(tables.special_ids.begin(), tables.special_ids.end(), id);
 }
 
 }  // namespace
 
-Result<Tokenizer> Tokenizer::load(const std::string& path, const TokenizerOptions& options) {
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : -1;
-  if (size < 0) return Error{ErrorCode::kNotFound, path + ": cannot be opened", "", 0};
-  std::string json(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  if (!file.read(json.data(), size)) return Error{ErrorCode::kNotFound, path + ": cannot be read", "", 0};
-  return from_json(json, path, options);
-}
-
-Result<Tokenizer> Tokenizer::from_json(std::string_view json, const std::string& name,
-                                       const TokenizerOptions& options) {
+Result<Tokenizer> Tokenizer::from_json(std::string_view json, const std::string& name) {
   auto parsed = parse_tokenizer_json(json, name);
   if (!parsed) return parsed.error();
   static std::atomic<uint32_t> serials{0};
   auto tables = std::make_shared<TokenizerTables>(std::move(*parsed));
   tables->serial = ++serials;
-  const bool from_file = tables->eos_id.has_value();
-  if (!from_file && options.append_eos) {
-    auto id = asked_eos(*tables, name, options.eos_ids);
-    if (!id) return id.error();
-    tables->eos_id = *id;
-  }
-  return Tokenizer(std::move(tables), from_file);
+  return Tokenizer(std::move(tables));
+}
+
+Result<void> Tokenizer::append_eos(int32_t id) {
+  if (eos_id_) return {};
+  if (!tables_->bpe.vocab.has(id))
+    return invalid_argument("the end token " + std::to_string(id) + " is not in the vocabulary");
+  eos_id_ = id;
+  return {};
+}
+
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
+  return encode("", utf8, options);
 }
 
 Result<std::vector<int32_t>> Tokenizer::encode(std::string_view prompt, std::string_view text,
                                                const EncodeOptions& options) const {
-  if (auto ok = check_text("prompt", prompt); !ok) return ok.error();
-  if (prompt.empty()) return encode(text, options);
-  if (auto ok = check_text("text", text); !ok) return ok.error();
-  std::string joined;
-  joined.reserve(prompt.size() + text.size());
-  joined.append(prompt).append(text);
-  return encode(joined, options);
-}
-
-Result<std::vector<int32_t>> Tokenizer::encode(std::string_view utf8, const EncodeOptions& options) const {
   const bool append_eos = options.add_special_tokens && appends_eos();
   const size_t reserved = append_eos ? 1 : 0;
   if (options.tokens_max < reserved) {
     return invalid_argument("tokens_max is 0, which leaves no room for the end-of-sequence token");
   }
+  // What is too long by its bytes alone is refused before they are read.
   const size_t room = options.tokens_max - reserved;
   const bool cut = options.truncation != Truncation::kNone;
-  if (const size_t least = min_tokens(utf8.size()); !cut && least > room) {
+  if (const size_t least = min_tokens(prompt.size() + text.size()); !cut && least > room) {
     return too_long("at least " + std::to_string(least + reserved), options.tokens_max);
   }
-  if (auto ok = check_text("text", utf8); !ok) return ok.error();
-  auto ids = !cut                                       ? encode_all(*tables_, utf8, room, reserved)
-             : options.truncation == Truncation::kRight ? encode_first(*tables_, utf8, room)
-                                                        : encode_last(*tables_, utf8, room);
+  if (auto ok = check_bytes(prompt.size() + text.size()); !ok) return ok.error();
+  if (auto ok = check_utf8("prompt", prompt); !ok) return ok.error();
+  if (auto ok = check_utf8("text", text); !ok) return ok.error();
+  std::string joined;
+  if (!prompt.empty()) text = joined.append(prompt).append(text);
+  auto ids = !cut                                       ? encode_all(*tables_, text, room, reserved)
+             : options.truncation == Truncation::kRight ? encode_first(*tables_, text, room)
+                                                        : encode_last(*tables_, text, room);
   if (!ids) return ids;
-  if (append_eos) ids->push_back(*tables_->eos_id);
+  if (append_eos) ids->push_back(*eos_id_);
   return ids;
 }
 
@@ -196,14 +172,7 @@ size_t Tokenizer::min_tokens(size_t bytes) const {
   return bytes / token_bytes_max + (bytes % token_bytes_max != 0);
 }
 
-std::optional<int32_t> Tokenizer::eos_id() const { return tables_->eos_id; }
-
-std::string Tokenizer::eos_sentence() const {
-  if (!appends_eos()) return "the tokenizer's post_processor appends no end token, so none is added";
-  const std::string token =
-      "\"" + excerpt(tables_->bpe.vocab.bytes(*eos_id())) + "\" (" + std::to_string(*eos_id()) + ")";
-  if (eos_from_file_) return "the tokenizer's post_processor appends the end token " + token;
-  return "the tokenizer's post_processor appends no end token; " + token + " is appended, as asked";
-}
+Tokenizer::Tokenizer(std::shared_ptr<const TokenizerTables> tables)
+    : tables_(std::move(tables)), eos_id_(tables_->eos_id) {}
 
 }  // namespace quern

@@ -1,6 +1,6 @@
 // Tokenizer: text <-> token ids, from a Hugging Face tokenizer.json of the byte-level BPE family (Qwen3 and its kin).
 //
-// Owns the vocabulary, merges and tables (about 25 MB for Qwen3); immutable after load. Promises the very ids that
+// Owns the vocabulary, merges and tables (about 25 MB for Qwen3); immutable once shared. Promises the very ids that
 // Hugging Face `tokenizers` gives, in time that grows with the text as n log n at worst and memory of its size; what it
 // does not implement it refuses at load, naming the file and the field. encode() and decode(): any thread, many at
 // once.
@@ -27,22 +27,16 @@ struct EncodeOptions {
   Truncation truncation = Truncation::kNone;
 };
 
-struct TokenizerOptions {
-  /// Append an end token where the file's post_processor appends none.
-  bool append_eos = false;
-  /// config.json's eos_token_id, a number or a list; append_eos needs exactly one.
-  std::vector<int32_t> eos_ids;
-};
-
 struct TokenizerTables;
 
 class Tokenizer {
  public:
-  /// Loads a tokenizer.json. kNotFound when it cannot be read, kInvalidArgument when it is not one we implement.
-  static Result<Tokenizer> load(const std::string& path, const TokenizerOptions& options = {});
-  /// The same from memory; `name` stands for the file in messages.
-  static Result<Tokenizer> from_json(std::string_view json, const std::string& name,
-                                     const TokenizerOptions& options = {});
+  /// From the bytes of a tokenizer.json; `name` stands for the file in messages. kInvalidArgument when it is not one we
+  /// implement.
+  static Result<Tokenizer> from_json(std::string_view json, const std::string& name);
+
+  /// Appends `id` from now on, where the file's post_processor appends no end token. Before the tokenizer is shared.
+  Result<void> append_eos(int32_t id);
 
   /// The ids of `utf8`, then the end token where appends_eos(), even where the text is cut; a text that ends in that
   /// token's own spelling has it twice, as in the reference. A cut text has the very ids of the whole one, cut, but
@@ -64,17 +58,14 @@ class Tokenizer {
   std::optional<std::string> id_to_token(int32_t id) const;
   /// One more than the largest id, added tokens included.
   size_t vocab_size() const;
-  /// The end token that encode() appends, if any: what the file's post_processor says, or TokenizerOptions.
-  std::optional<int32_t> eos_id() const;
-  bool appends_eos() const { return eos_id().has_value(); }
-  /// Says which end token is appended and why, or that none is: for the log at start.
-  std::string eos_sentence() const;
+  /// The end token that encode() appends, if any: what the file's post_processor says, or append_eos().
+  std::optional<int32_t> eos_id() const { return eos_id_; }
+  bool appends_eos() const { return eos_id_.has_value(); }
 
  private:
-  Tokenizer(std::shared_ptr<const TokenizerTables> tables, bool eos_from_file)
-      : tables_(std::move(tables)), eos_from_file_(eos_from_file) {}
+  explicit Tokenizer(std::shared_ptr<const TokenizerTables> tables);
   std::shared_ptr<const TokenizerTables> tables_;
-  bool eos_from_file_;
+  std::optional<int32_t> eos_id_;
 };
 
 }  // namespace quern

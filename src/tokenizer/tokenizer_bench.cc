@@ -1,6 +1,7 @@
 // Tokenizes a file and writes ids or times: the tool of tests/tokenizer.
 //   tokenizer_bench ids TOKENIZER_JSON IN OUT     u32 count, then that many i32 ids, for each line of IN
-//   tokenizer_bench time TOKENIZER_JSON IN RUNS   load seconds, then the seconds of each run, as one line of JSON
+//   tokenizer_bench time TOKENIZER_JSON IN RUNS   load seconds (the file is in memory), then the seconds of each run,
+//   as one line of JSON
 // IN holds length-prefixed texts (u32 bytes, then the bytes), so that a text may hold newlines. All little-endian.
 #include <chrono>
 #include <cstdio>
@@ -20,9 +21,13 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::vector<std::string> read_texts(const char* path) {
+std::string read_file(const char* path) {
   std::ifstream file(path, std::ios::binary);
-  const std::string all((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return std::string(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+}
+
+std::vector<std::string> read_texts(const char* path) {
+  const std::string all = read_file(path);
   std::vector<std::string> texts;
   for (size_t at = 0; at + 4 <= all.size();) {
     uint32_t size;
@@ -68,8 +73,9 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s ids|time TOKENIZER_JSON IN OUT|RUNS\n", argv[0]);
     return 2;
   }
+  const std::string json = read_file(argv[2]);
   const auto start = std::chrono::steady_clock::now();
-  auto tokenizer = quern::Tokenizer::load(argv[2]);
+  auto tokenizer = quern::Tokenizer::from_json(json, argv[2]);
   const double load_s = seconds_since(start);
   if (!tokenizer) {
     std::fprintf(stderr, "%s\n", tokenizer.error().message.c_str());

@@ -47,14 +47,40 @@ bool token_bytes(std::string_view token, std::string& bytes) {
 
 /// Says what a file is that cannot be JSON, as far as it shows.
 std::string not_json(std::string_view text, simdjson::error_code code) {
-  if (text.starts_with("version https://git-lfs")) {
-    return "is a Git LFS pointer, not the file it stands for; fetch that (git lfs pull)";
-  }
   if (text.starts_with("\xEF\xBB\xBF"))
     return "begins with a byte-order mark (BOM), which is not JSON; save it without";
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
     return "is UTF-16, by its byte-order mark; JSON is UTF-8";
   return std::string("not JSON: ") + simdjson::error_message(code);
+}
+
+std::string vocab_field(std::string_view token) { return "model.vocab[\"" + excerpt(token) + "\"]"; }
+
+/// `left_bytes` and `right_bytes` are scratch. An Error says what is wrong, not where.
+Result<void> parse_merge(element merge, std::string& left_bytes, std::string& right_bytes, uint32_t rank, Bpe& bpe) {
+  std::string_view left, right, both;
+  array pair;
+  if (!merge.get(both)) {
+    const size_t space = both.find(' ');
+    if (space == both.npos || both.find(' ', space + 1) != both.npos) {
+      return invalid_argument("must be two tokens with one space between");
+    }
+    left = both.substr(0, space);
+    right = both.substr(space + 1);
+  } else if (merge.get(pair) || pair.size() != 2 || pair.at(0).get(left) || pair.at(1).get(right)) {
+    return invalid_argument("must be \"a b\" or [\"a\", \"b\"]");
+  }
+  token_bytes(left, left_bytes);
+  token_bytes(right, right_bytes);
+  const int32_t left_id = bpe.vocab.find(left_bytes);
+  const int32_t right_id = bpe.vocab.find(right_bytes);
+  const int32_t id = bpe.vocab.find(left_bytes.append(right_bytes));
+  if (left_id == Vocab::kNone || right_id == Vocab::kNone || id == Vocab::kNone) {
+    return invalid_argument(excerpt(simdjson::to_string(merge)) +
+                            ": both parts and what they make must be in model.vocab");
+  }
+  bpe.merges.set(left_id, right_id, rank, id);
+  return {};
 }
 
 class Parser {
@@ -67,7 +93,6 @@ class Parser {
 
   Result<Bpe> parse_model(element root);
   Result<void> parse_merges(element model, Bpe& bpe) const;
-  Result<void> parse_merge(element merge, const std::string& field, uint32_t rank, Bpe& bpe) const;
   Result<void> parse_added_tokens(element root, TokenizerTables& tables) const;
 
   const FileErrors errors_;
@@ -91,14 +116,14 @@ Result<Bpe> Parser::parse_model(element root) {
   Bpe bpe{Vocab(vocab.size()), MergeTable(static_cast<size_t>(std::distance(merges.begin(), merges.end()))), {}};
   std::string bytes;
   for (const auto& [token, value] : vocab) {
-    const std::string field = "model.vocab[\"" + excerpt(token) + "\"]";
     int64_t id = -1;
     if (value.get(id) || id < 0 || id > kTokenIdMax) {
-      return error(field, "must be an id from 0 to " + std::to_string(kTokenIdMax));
+      return error(vocab_field(token), "must be an id from 0 to " + std::to_string(kTokenIdMax));
     }
     token_bytes(token, bytes);
     if (!bpe.vocab.add(bytes, static_cast<int32_t>(id))) {
-      return error(field, "its id " + std::to_string(id) + " or its bytes belong to another token already");
+      return error(vocab_field(token),
+                   "its id " + std::to_string(id) + " or its bytes belong to another token already");
     }
   }
   bpe.token_bytes_max = bpe.vocab.longest();
@@ -117,36 +142,13 @@ Result<Bpe> Parser::parse_model(element root) {
 
 Result<void> Parser::parse_merges(element model, Bpe& bpe) const {
   uint32_t rank = 0;
+  std::string left, right;
   for (element merge : array(model["merges"])) {
-    if (auto ok = parse_merge(merge, "model.merges[" + std::to_string(rank) + "]", rank, bpe); !ok) return ok;
+    if (auto ok = parse_merge(merge, left, right, rank, bpe); !ok) {
+      return error("model.merges[" + std::to_string(rank) + "]", ok.error().message);
+    }
     ++rank;
   }
-  return {};
-}
-
-Result<void> Parser::parse_merge(element merge, const std::string& field, uint32_t rank, Bpe& bpe) const {
-  std::string_view left, right, both;
-  array pair;
-  if (!merge.get(both)) {
-    const size_t space = both.find(' ');
-    if (space == both.npos || both.find(' ', space + 1) != both.npos) {
-      return error(field, "must be two tokens with one space between");
-    }
-    left = both.substr(0, space);
-    right = both.substr(space + 1);
-  } else if (merge.get(pair) || pair.size() != 2 || pair.at(0).get(left) || pair.at(1).get(right)) {
-    return error(field, "must be \"a b\" or [\"a\", \"b\"]");
-  }
-  std::string bytes, right_bytes;
-  token_bytes(left, bytes);
-  token_bytes(right, right_bytes);
-  const int32_t left_id = bpe.vocab.find(bytes);
-  const int32_t right_id = bpe.vocab.find(right_bytes);
-  const int32_t id = bpe.vocab.find(bytes + right_bytes);
-  if (left_id == Vocab::kNone || right_id == Vocab::kNone || id == Vocab::kNone) {
-    return error(field, excerpt(simdjson::to_string(merge)) + ": both parts and what they make must be in model.vocab");
-  }
-  bpe.merges.set(left_id, right_id, rank, id);
   return {};
 }
 

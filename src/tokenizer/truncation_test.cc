@@ -41,7 +41,9 @@ TokenizerTables spaced() {
 }
 
 Tokenizer mini() {
-  return Tokenizer::load(std::string(QUERN_SOURCE_DIR) + "/models/quern-mini/tokenizer.json").value();
+  std::ifstream file(QUERN_SOURCE_DIR "/models/quern-mini/tokenizer.json", std::ios::binary);
+  const std::string json(std::istreambuf_iterator<char>(file), {});
+  return Tokenizer::from_json(json, "quern-mini").value();
 }
 
 /// The oracle: all ids, then cut, the end token kept.
@@ -214,6 +216,9 @@ TEST(Truncation, ATextTooLongByItsBytesIsRefusedBeforeItIsTokenized) {
   EXPECT_EQ(tokenizer.encode(text, {.tokens_max = 101}).error().message,
             "text has at least 102 tokens, the limit is 101");
   EXPECT_THAT(tokenizer.encode(text, {.tokens_max = 102}).error().message, HasSubstr("not valid UTF-8"));
+  EXPECT_EQ(tokenizer.encode("a", text, {.tokens_max = 102}).error().message,
+            "text has at least 103 tokens, the limit is 102")
+      << "with its prompt";
   // After NFC the bytes are known: 101 tokens' worth of bytes, in a quarter of the bytes refused above.
   EXPECT_EQ(tokenizer.encode(std::string(23 * 101, 'x'), {.tokens_max = 101}).error().message,
             "text has at least 102 tokens, the limit is 101");

@@ -5,6 +5,7 @@
 #include <new>
 
 #include "base/excerpt.h"
+#include "model/folder_files.h"
 #include "tensor/safetensors.h"
 
 namespace quern {
@@ -24,44 +25,43 @@ auto without_exceptions(const F& work) -> decltype(work()) {
 
 }  // namespace
 
-Result<std::unique_ptr<LocalRunner>> LocalRunner::create(const std::string& model_dir, const RunnerOptions& options,
-                                                         std::unique_ptr<Ops> ops) {
+Result<std::unique_ptr<LocalRunner>> LocalRunner::create(const std::string& model_dir, const ModelConfig& config,
+                                                         const RunnerOptions& options, std::unique_ptr<Ops> ops) {
   QUERN_CHECK(options.batch_tokens_max > 0 && options.batch_spans_max > 0 && options.positions_max >= 0 &&
                   options.kv_blocks > 0 && options.block_tokens > 0,
               "runner limits must be positive");
-  auto made = without_exceptions([&] { return load(model_dir, options, std::move(ops)); });
+  auto made = without_exceptions([&] { return load(model_dir, config, options, std::move(ops)); });
   if (made || made.error().code != ErrorCode::kInternal) return made;
   return internal_error(model_dir + ": cannot load the model: " + made.error().message);
 }
 
-Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_dir, const RunnerOptions& options,
-                                                       std::unique_ptr<Ops> ops) {
-  auto config = read_model_config(model_dir);
-  if (!config) return config.error();
-  auto file = Safetensors::open(model_dir);
+Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_dir, const ModelConfig& config,
+                                                       const RunnerOptions& options, std::unique_ptr<Ops> ops) {
+  const auto files = weight_files(model_dir);
+  if (!files) return files.error();
+  auto file = Safetensors::open(model_dir, *files);
   if (!file) return file.error();
 
   auto runner = std::unique_ptr<LocalRunner>(new LocalRunner());
   runner->options_ = options;
-  if (options.positions_max == 0)
-    runner->options_.positions_max = static_cast<int32_t>(config->max_position_embeddings);
+  if (options.positions_max == 0) runner->options_.positions_max = static_cast<int32_t>(config.max_position_embeddings);
   runner->ops_ = std::move(ops);
   const Qwen3::Limits limits{options.batch_tokens_max, options.batch_spans_max, runner->options_.positions_max,
                              options.kv_blocks, options.block_tokens};
   const Precision precision =
       options.dtype ? Precision::all(*options.dtype) : runner->ops_->preferred(stored_dtype(*file));
-  if (auto prepared = runner->ops_->prepare(Qwen3::shape(*config, limits), precision); !prepared) {
+  if (auto prepared = runner->ops_->prepare(Qwen3::shape(config, limits), precision); !prepared) {
     Error error = prepared.error();
     if (error.param.empty()) error.message = model_dir + "/config.json: " + error.message;
     return error;
   }
   if (options.approve) {
-    const MemoryBytes bytes = planned_memory(*runner->ops_, *config, precision, limits, stored_dtype(*file));
+    const MemoryBytes bytes = planned_memory(*runner->ops_, config, precision, limits, table_dtype(*file));
     if (auto approved = options.approve(bytes); !approved) return approved.error();
   }
-  auto weights = load_qwen3_weights(*file, *config, *runner->ops_, precision.weights);
+  auto weights = load_qwen3_weights(*file, config, *runner->ops_, precision.weights);
   if (!weights) return weights.error();
-  runner->model_ = std::make_unique<Qwen3>(*runner->ops_, std::move(*config), std::move(*weights), precision, limits);
+  runner->model_ = std::make_unique<Qwen3>(*runner->ops_, config, std::move(*weights), precision, limits);
   return runner;
 }
 
@@ -85,18 +85,20 @@ Result<void> LocalRunner::check(const Batch& batch) const {
       return invalid_argument("batch: block " + std::to_string(block) + " is outside 0.." +
                               std::to_string(options_.kv_blocks - 1));
   }
+  const auto bad_span = [](const Span& span, const std::string& what) {
+    return invalid_argument("batch: span of job " + std::to_string(span.job_id) + ": " + what);
+  };
   int64_t next = 0;
   for (const Span& span : batch.spans) {
-    const std::string where = "batch: span of job " + std::to_string(span.job_id) + ": ";
     if (span.token_begin != next || span.token_count < 1 || span.token_count > tokens - next)
-      return invalid_argument(where + "spans must tile the tokens in order");
+      return bad_span(span, "spans must tile the tokens in order");
     next += span.token_count;
     const int64_t end = int64_t{span.position_begin} + span.token_count;
     if (span.position_begin < 0 || end > options_.positions_max)
-      return invalid_argument(where + "positions must lie within 0.." + std::to_string(options_.positions_max));
+      return bad_span(span, "positions must lie within 0.." + std::to_string(options_.positions_max));
     if (span.block_begin < 0 || span.block_count < 0 || int64_t{span.block_begin} + span.block_count > blocks ||
         int64_t{span.block_count} * options_.block_tokens < end)
-      return invalid_argument(where + "its page table must lie within block_ids and hold every position");
+      return bad_span(span, "its page table must lie within block_ids and hold every position");
   }
   if (next != tokens) return invalid_argument("batch: spans must cover every token");
   return {};

@@ -36,9 +36,9 @@ struct RunnerOptions {
 
 class LocalRunner {
  public:
-  /// Loads the model folder. `ops` brings the device and its threads.
-  static Result<std::unique_ptr<LocalRunner>> create(const std::string& model_dir, const RunnerOptions& options,
-                                                     std::unique_ptr<Ops> ops);
+  /// Loads the weights in `model_dir`, whose config.json says `config`. `ops` brings the device and its threads.
+  static Result<std::unique_ptr<LocalRunner>> create(const std::string& model_dir, const ModelConfig& config,
+                                                     const RunnerOptions& options, std::unique_ptr<Ops> ops);
   ~LocalRunner();
 
   /// How many batches may have been started and not finished: the next one is enqueued while a device computes.
@@ -66,8 +66,8 @@ class LocalRunner {
   };
 
   LocalRunner() = default;
-  static Result<std::unique_ptr<LocalRunner>> load(const std::string& model_dir, const RunnerOptions& options,
-                                                   std::unique_ptr<Ops> ops);
+  static Result<std::unique_ptr<LocalRunner>> load(const std::string& model_dir, const ModelConfig& config,
+                                                   const RunnerOptions& options, std::unique_ptr<Ops> ops);
   Result<void> check(const Batch& batch) const;
   Result<BatchResult> collect(InFlight oldest);
 

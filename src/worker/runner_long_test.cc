@@ -77,7 +77,8 @@ TEST(LongInputs, EqualTransformersAtEveryPositionInAnyChunks) {
   options.batch_tokens_max = kTokensMax;
   options.kv_blocks = kPositions / kBlockTokens;
   options.block_tokens = kBlockTokens;
-  auto runner = LocalRunner::create(QUERN_SOURCE_DIR "/tests/golden/models/long", options, std::move(*make_cpu_ops(2)));
+  const std::string folder = QUERN_SOURCE_DIR "/tests/golden/models/long";
+  auto runner = LocalRunner::create(folder, *read_model_config(folder), options, std::move(*make_cpu_ops(2)));
   ASSERT_TRUE(runner.ok()) << runner.error().message;
   for (const Long& one : read_long()) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

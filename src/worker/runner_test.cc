@@ -22,13 +22,20 @@ using failing_new::allocations_left;
 
 const std::string kModel = QUERN_SOURCE_DIR "/tests/golden/models/odd";
 
-Result<std::unique_ptr<LocalRunner>> make_runner(const std::string& folder, int32_t positions_max = 0) {
+Result<std::unique_ptr<LocalRunner>> make_runner(const std::string& folder, int32_t positions_max = 0,
+                                                 MemoryBytes* planned = nullptr) {
   RunnerOptions options;
   options.dtype = DType::kF32;
   options.batch_tokens_max = 256;
   options.kv_blocks = 32;
   options.positions_max = positions_max;
-  return LocalRunner::create(folder, options, std::move(*make_cpu_ops(2)));
+  options.approve = [planned](const MemoryBytes& bytes) -> Result<void> {
+    if (planned != nullptr) *planned = bytes;
+    return {};
+  };
+  const auto config = read_model_config(folder);
+  if (!config) return config.error();
+  return LocalRunner::create(folder, *config, options, std::move(*make_cpu_ops(2)));
 }
 
 /// `inputs` sequences of `tokens` tokens, each in four blocks of its own.
@@ -82,7 +89,7 @@ TEST(LocalRunnerTest, TheMemoryIsKnownBeforeTheWeightsAreRead) {
     planned = bytes;
     return {};
   };
-  const auto runner = LocalRunner::create(folder, options, std::move(*make_cpu_ops(1)));
+  const auto runner = LocalRunner::create(folder, *read_model_config(folder), options, std::move(*make_cpu_ops(1)));
   ASSERT_TRUE(runner.ok()) << runner.error().message;
   const MemoryBytes held = runner.value()->memory_bytes();
   EXPECT_EQ(planned.kv, held.kv);
@@ -91,7 +98,7 @@ TEST(LocalRunnerTest, TheMemoryIsKnownBeforeTheWeightsAreRead) {
   EXPECT_LT(static_cast<double>(held.weights), 1.02 * static_cast<double>(planned.weights));
 
   options.approve = [](const MemoryBytes&) -> Result<void> { return invalid_argument("too much", "--context-length"); };
-  const auto refused = LocalRunner::create(folder, options, std::move(*make_cpu_ops(1)));
+  const auto refused = LocalRunner::create(folder, *read_model_config(folder), options, std::move(*make_cpu_ops(1)));
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().param, "--context-length");
 }
@@ -138,8 +145,9 @@ TEST(LocalRunnerTest, EachFailedAllocationWhileLoadingIsAnError) {
     RunnerOptions options;
     options.dtype = DType::kF32;
     auto ops = std::move(*make_cpu_ops(1));
+    const ModelConfig config = *read_model_config(kModel);
     allocations_left = n;
-    auto runner = LocalRunner::create(kModel, options, std::move(ops));
+    auto runner = LocalRunner::create(kModel, config, options, std::move(ops));
     const bool reached = allocations_left.exchange(-1) < 0;
     if (!runner) ++failed;  // of simdjson's own allocations it is an error of the file that could not be read
     if (!reached) break;
@@ -168,10 +176,16 @@ class CheckpointTest : public testing::Test {
       std::string shape;
       for (const int64_t size : entry.shape) shape += (shape.empty() ? "" : ",") + std::to_string(size);
       const size_t begin = data.size();
-      data.append(bytes_, entry.begin, entry.end - entry.begin);
-      header += ",\"" + entry.name + "\":{\"dtype\":\"" + (entry.name == retyped_ ? "I16" : entry.dtype) +
-                "\",\"shape\":[" + shape + "],\"data_offsets\":[" + std::to_string(begin) + "," +
-                std::to_string(data.size()) + "]}";
+      std::string dtype = entry.name == retyped_ ? "I16" : entry.dtype;
+      if (entry.name == widened_) {
+        ASSERT_EQ(dtype, "BF16");
+        dtype = "F32";
+        for (size_t at = entry.begin; at < entry.end; at += 2) data.append("\0\0", 2).append(bytes_, at, 2);
+      } else {
+        data.append(bytes_, entry.begin, entry.end - entry.begin);
+      }
+      header += ",\"" + entry.name + "\":{\"dtype\":\"" + dtype + "\",\"shape\":[" + shape + "],\"data_offsets\":[" +
+                std::to_string(begin) + "," + std::to_string(data.size()) + "]}";
     }
     header += "}";
     uint64_t length = header.size();
@@ -180,7 +194,7 @@ class CheckpointTest : public testing::Test {
     std::ofstream(dir_ + "/model.safetensors", std::ios::binary) << prefix << header << data;
   }
 
-  std::string dir_, bytes_, retyped_;
+  std::string dir_, bytes_, retyped_, widened_;
   std::vector<SafetensorsEntry> entries_;
 };
 
@@ -212,6 +226,29 @@ TEST_F(CheckpointTest, AUsedTensorOfAForeignDtypeIsRefusedByName) {
   EXPECT_NE(runner.error().message.find("tensor \"" + retyped_ + "\": expected F32, BF16 or F16, found I16"),
             std::string::npos)
       << runner.error().message;
+}
+
+TEST_F(CheckpointTest, ThePlanKnowsTheTablesOwnDtype) {
+  const Batch batch = make_batch(1, 3, 40);
+  const auto want = values_of((*make_runner(kModel))->run(batch));
+  size_t held_before = 0;
+  for (const char* widened : {"", "model.embed_tokens.weight"}) {
+    widened_ = widened;
+    write(size_t{1} << 20, "BF16", "[524288]");  // so that most bytes are BF16 whatever the table is
+    MemoryBytes planned;
+    auto runner = make_runner(dir_, 0, &planned);
+    ASSERT_TRUE(runner.ok()) << runner.error().message;
+    const MemoryBytes held = (*runner)->memory_bytes();
+    EXPECT_EQ(planned.kv, held.kv);
+    EXPECT_EQ(planned.activations, held.activations);
+    EXPECT_GE(held.weights, planned.weights);
+    if (held_before == 0) {
+      held_before = held.weights - planned.weights;  // what packing pads
+    } else {
+      EXPECT_EQ(held.weights - planned.weights, held_before);
+    }
+    EXPECT_EQ(values_of((*runner)->run(batch)), want) << "f32 holds every bf16";
+  }
 }
 
 TEST_F(CheckpointTest, TheFileMayBeCutUnderARunningModel) {

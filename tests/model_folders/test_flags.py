@@ -36,6 +36,22 @@ def test_a_small_context_starts(tokens):
     assert done.returncode == 0, done.stderr
 
 
+def verify(*flags):
+    return subprocess.run([BINARY, "verify", "--threads", "1", *flags], capture_output=True, text=True, timeout=120)
+
+
+def test_verify_says_what_it_has_checked():
+    whole = verify()
+    assert whole.returncode == 0 and "agree" in whole.stdout and "left out" not in whole.stdout, whole.stdout
+    some = verify("--context-length", "64")
+    assert some.returncode == 0 and "agree" in some.stdout and "left out" in some.stdout, some.stdout
+    none = verify("--context-length", "1")
+    assert none.returncode == 1 and "nothing was embedded" in none.stdout and "NOT OK" in none.stdout, none.stdout
+    skipped = verify("--skip-check")
+    assert skipped.returncode == 0 and "skipped" in skipped.stdout and "agree" not in skipped.stdout, skipped.stdout
+    assert "finite" not in none.stdout + skipped.stdout
+
+
 def test_empty_model_path_is_an_error_and_an_empty_variable_is_not():
     done = embed("--model-path", "")
     assert done.returncode == 2

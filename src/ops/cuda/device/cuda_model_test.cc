@@ -80,7 +80,8 @@ class CudaModelTest : public testing::TestWithParam<DType> {
     options.dtype = dtype;
     options.kv_blocks = 256;
     options.block_tokens = kBlockTokens;
-    auto runner = LocalRunner::create(std::string(QUERN_SOURCE_DIR "/") + folder, options, std::move(ops));
+    const std::string dir = std::string(QUERN_SOURCE_DIR "/") + folder;
+    auto runner = LocalRunner::create(dir, *read_model_config(dir), options, std::move(ops));
     if (runner) return std::move(*runner);
     ADD_FAILURE() << folder << ": " << runner.error().message;
     return nullptr;
