@@ -155,7 +155,7 @@ Result<void> Service::load(const std::function<void()>& promise) {
 }
 
 Result<void> Service::ready() const {
-  if (draining_) return Error{ErrorCode::kUnavailable, "the server is shutting down", "", 1};
+  if (draining_) return shutting_down();
   return embedder_.loaded();
 }
 
