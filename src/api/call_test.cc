@@ -1,5 +1,6 @@
 // A request's way through the real HttpServer and ApiServer: what is asked before what, and what its Jobs carry.
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <simdjson.h>
 
 #include <map>
@@ -15,10 +16,17 @@
 namespace quern {
 namespace {
 
+/// What the heap has handed out; under a sanitizer, which has a heap of its own, always the same.
+size_t heap_bytes() {
+  const struct mallinfo2 info = ::mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
 /// Ends each Job at once and keeps what it carried.
 class RecordingEmbedder : public Embedder {
  public:
   Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) override {
+    heap_bytes_ = heap_bytes();
     std::vector<uint64_t> ids;
     for (Job& job : jobs) {
       ids.push_back(ids.size() + 1);
@@ -48,6 +56,7 @@ class RecordingEmbedder : public Embedder {
     std::lock_guard lock(mutex_);
     full_ = full;
   }
+  size_t heap_bytes_at_submit() const { return heap_bytes_; }
   std::vector<Job> take_jobs() {
     std::lock_guard lock(mutex_);
     return std::exchange(jobs_, {});
@@ -61,6 +70,7 @@ class RecordingEmbedder : public Embedder {
   mutable std::mutex mutex_;
   mutable std::vector<std::pair<int64_t, int64_t>> asked_;
   std::vector<Job> jobs_;
+  std::atomic<size_t> heap_bytes_{0};
   bool full_ = false;
   bool loading_ = false;
 };
@@ -214,6 +224,19 @@ TEST_F(CallTest, AFullServerDoesNotTokenize) {
   embedder_.set_full(false);
   EXPECT_EQ(status(embed(R"({"input":["one text","two","three"]})")), "200");
   EXPECT_EQ(encodes_, 3);
+}
+
+// Its share of the budget goes back by then; its bytes must too.
+TEST_F(CallTest, TheBodyIsFreeWhileItsJobsWait) {
+  start(small_config());
+  const std::string body = R"({"truncate":true,"input":")" + std::string(16 << 20, 'x') + "\"}";
+  Client client(server_->port());
+  client.send("POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: " +
+              std::to_string(body.size()) + "\r\n\r\n");
+  const size_t before = heap_bytes();
+  client.send(body);
+  EXPECT_EQ(status(client.read_all()), "200");
+  EXPECT_LT(embedder_.heap_bytes_at_submit(), before + body.size() / 2);
 }
 
 TEST_F(CallTest, TruncationOnTheSideThatTheRequestNames) {
