@@ -36,9 +36,7 @@ std::string name_list(const Named& named) {
 class Parser {
  public:
   explicit Parser(const CodecInput& input)
-      : input_(input), reader_(input.body, input.config.json_depth_max, "The request body") {
-    plan_.timeout_ms = input.config.timeout_ms_default;
-  }
+      : input_(input), reader_(input.body, input.config.json_depth_max, "The request body") {}
 
   Result<CallPlan> parse() {
     if (!read_document() || !choose_model() || !read_bounded() || !choose_prompt()) return reader_.error();
