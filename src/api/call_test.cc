@@ -373,14 +373,20 @@ TEST_F(CallTest, WhatTheTransportRefusesHasCodesOfItsOwn) {
     std::string_view text;
     const size_t body = answer.find("\r\n\r\n");
     if (body == std::string::npos) return answer;
-    EXPECT_EQ(parser.parse(answer.substr(body + 4))["error"]["code"].get(text), simdjson::SUCCESS) << answer;
+    const auto error = parser.parse(answer.substr(body + 4))["error"];
+    EXPECT_EQ(std::string_view(error["type"]), "invalid_request_error") << answer;
+    EXPECT_EQ(error["code"].get(text), simdjson::SUCCESS) << answer;
     return status(answer) + " " + std::string(text);
   };
   EXPECT_EQ(code(embed("{}", "Content-Encoding: br\r\n")), "415 unsupported_media_type");
   EXPECT_EQ(code(embed("{}", "Expect: the-best\r\n")), "417 expectation_failed");
   EXPECT_EQ(code(embed("{}", "X-Long: " + std::string(100'000, 'x') + "\r\n")), "431 header_too_large");
+  EXPECT_EQ(code(embed("{}", "Transfer-Encoding: gzip, chunked\r\n")), "501 not_implemented");
+  Client client(server_->port());
+  client.try_send("GET / HTTP/2.0\r\n\r\n");
+  EXPECT_EQ(code(client.read_all()), "505 version_not_supported");
   const std::string metrics = metrics_.text();
-  for (const char* status : {"415", "417", "431"}) {
+  for (const char* status : {"415", "417", "431", "501", "505"}) {
     const std::string line = std::string("quern_requests_total{code=\"") + status + "\",route=\"transport\"} 1\n";
     EXPECT_NE(metrics.find(line), std::string::npos) << metrics;
   }
