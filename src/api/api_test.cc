@@ -186,8 +186,11 @@ TEST(Openapi, IsValidJsonWithoutMarksAndHasEveryRow) {
     EXPECT_EQ(int64_t(document["components"]["schemas"]["EmbedRequest"]["properties"]["dimensions"]["maximum"]), 64);
     for (const Route& route : all_routes()) {
       if (route.path.empty()) continue;
-      EXPECT_EQ(document["paths"][route.path][route.method == "GET" ? "get" : "post"].error(), simdjson::SUCCESS)
-          << route.path;
+      const auto operation = document["paths"][route.path][route.method == "GET" ? "get" : "post"];
+      EXPECT_EQ(operation.error(), simdjson::SUCCESS) << route.path;
+      const bool guarded = route.access == Access::kKey && !config.api_keys.empty();
+      EXPECT_EQ(operation["responses"]["401"].error() == simdjson::SUCCESS, guarded) << route.path;
+      EXPECT_EQ(operation["security"].error() == simdjson::SUCCESS, guarded) << route.path;
     }
     config.api_keys = {{"k", "t", 0}};
   }
