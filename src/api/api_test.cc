@@ -230,6 +230,9 @@ TEST(Metrics, ErrorsAreLookedUpOnce) {
   Metrics metrics;
   MemoryBudget budget(1000);
   ApiMetrics counted(metrics, "1", "c", budget);
+  HttpCounters transport;
+  counted.watch(transport);
+  transport.requests = 5;
   MemoryBudget::Lease lease(budget);
   ASSERT_TRUE(lease.grow(600));
   RequestRecord record;
@@ -245,7 +248,7 @@ TEST(Metrics, ErrorsAreLookedUpOnce) {
   for (const char* line :
        {"quern_requests_total{code=\"429\",route=\"embeddings\"} 2\n", "quern_errors_total{kind=\"overloaded\"} 2\n",
         "quern_errors_total{kind=\"transport\"} 1\n", "quern_buffered_bytes 600\n",
-        "quern_limit{field=\"buffered_bytes_max\"} 1000\n", "quern_calls_live 0\n"}) {
+        "quern_limit{field=\"buffered_bytes_max\"} 1000\n", "quern_calls_live 0\n", "quern_http_requests_total 5\n"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << text;
   }
 }

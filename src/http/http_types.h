@@ -1,8 +1,8 @@
 // HttpRequest and HttpResponse: what crosses between the transport and the code that answers.
 //
 // Plain values that own their bytes, and hold their share of the memory budget as long as they live: they can be moved,
-// not copied. What is assigned to lets go of all that it held. A request may be moved to any thread; views handed out by
-// it live as long as it does.
+// not copied. What is assigned to lets go of all that it held. A request may be moved to any thread; views handed out
+// by it live as long as it does.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@
 
 namespace quern {
 
-/// Assigns by making anew. A string that is assigned a short one keeps its buffer, while the lease that paid for it goes
-/// back: the bytes would be held and counted nowhere.
+/// Assigns by making anew. A string that is assigned a short one keeps its buffer, while the lease that paid for it
+/// goes back: the bytes would be held and counted nowhere.
 template <typename T>
 T& make_anew(T& to, T&& from) noexcept {
   static_assert(std::is_nothrow_move_constructible_v<T>);
@@ -42,7 +42,6 @@ class HttpRequest {
   std::string_view path() const { return target().substr(0, target().find('?')); }
   /// The value of the first header of that name (compared without case), empty when there is none.
   std::string_view header(std::string_view name) const;
-  bool has_header(std::string_view name) const;
   /// Bytes of the head, as this object holds it.
   size_t head_bytes() const { return head_.capacity() + headers_.capacity() * sizeof(headers_[0]); }
 
@@ -66,7 +65,6 @@ class HttpRequest {
   };
   std::string_view view(Piece piece) const { return std::string_view(head_).substr(piece.begin, piece.size); }
   Piece append(std::string_view text);
-  const std::pair<Piece, Piece>* find(std::string_view name) const;
 
   std::string head_;
   Piece method_;
@@ -87,8 +85,6 @@ struct HttpResponse {
   MemoryBudget::Lease lease;
   /// Serialised extra header lines; append through add_header().
   std::string header_lines;
-  /// Close the connection after this answer.
-  bool close = false;
 
   /// Appends "name: value". CR, LF and NUL in the value are dropped, so that no input can forge a header.
   void add_header(std::string_view name, std::string_view value);

@@ -162,8 +162,9 @@ class Parser {
     }
     if (!truncate_tokens_at_) return true;
     if (!truncate_given_) plan_.truncation = Truncation::kRight;
+    JsonKind kind = JsonKind::kNull;
     JsonNumber number;
-    if (at(*truncate_tokens_at_).peek(kind_) && kind_ == JsonKind::kNumber && reader_.read_number(number) &&
+    if (at(*truncate_tokens_at_).peek(kind) && kind == JsonKind::kNumber && reader_.read_number(number) &&
         number.is_integer && number.integer == -1) {
       return true;  // the model's limit
     }
@@ -237,7 +238,6 @@ class Parser {
   std::vector<std::string_view> seen_;
   std::optional<size_t> input_at_, dimensions_at_, truncate_tokens_at_;
   std::optional<std::string_view> model_, prompt_name_, instruction_, input_type_;
-  JsonKind kind_ = JsonKind::kNull;
   bool truncate_given_ = false;
 };
 
