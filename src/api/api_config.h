@@ -20,7 +20,7 @@ struct ApiConfig {
   int64_t instruction_bytes_max = 64 * 1024;  // it is tokenized once for each input
   int32_t dimensions_min = 32;
   int32_t priority_max = 100;      // and its negative is the least; where there are keys, theirs count
-  int64_t timeout_ms_default = 0;  // 0: none
+  int64_t timeout_ms_default = 0;  // of requests that name none; 0: none
   int64_t timeout_ms_max = 24LL * 3600 * 1000;
   bool refuse_token_ids = false;
   int64_t inline_body_bytes_max = 16 * 1024;       // larger bodies are parsed and tokenized by the worker pool

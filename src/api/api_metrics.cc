@@ -138,6 +138,7 @@ void ApiMetrics::watch(const HttpCounters& c) {
   watch_counter("quern_http_connections_total", "Connections accepted.", c.connections_accepted);
   watch_counter("quern_http_connections_refused_total", "Connections above connections_max.", c.connections_refused);
   watch_counter("quern_http_accept_errors_total", "Failed accepts, such as no file descriptor left.", c.accept_errors);
+  watch_counter("quern_http_requests_total", "Requests received whole and handed on.", c.requests);
   watch_counter("quern_http_requests_refused_total", "Requests malformed, too large or too slow.", c.requests_refused);
   watch_counter("quern_http_timeouts_total", "Header, body and write timeouts.", c.timeouts);
   watch_counter("quern_http_disconnects_total", "Clients that left with a request in flight.", c.disconnects);

@@ -30,8 +30,8 @@ class ApiMetrics {
   void watch(const HttpCounters& counters);
 
  private:
-  static constexpr std::array<int, 17> kStatuses = {200, 204, 400, 401, 404, 405, 408, 413, 415,
-                                                    417, 429, 431, 499, 500, 503, 504, 0};
+  static constexpr std::array<int, 19> kStatuses = {200, 204, 400, 401, 404, 405, 408, 413, 415, 417,
+                                                    429, 431, 499, 500, 501, 503, 504, 505, 0};
   void add_up(const RequestRecord& record, int status, int64_t now);
   prometheus::Counter& requests_counter(const Route& route, int status);
   prometheus::Counter& errors_counter(const RequestRecord& record);

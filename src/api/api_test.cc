@@ -186,8 +186,11 @@ TEST(Openapi, IsValidJsonWithoutMarksAndHasEveryRow) {
     EXPECT_EQ(int64_t(document["components"]["schemas"]["EmbedRequest"]["properties"]["dimensions"]["maximum"]), 64);
     for (const Route& route : all_routes()) {
       if (route.path.empty()) continue;
-      EXPECT_EQ(document["paths"][route.path][route.method == "GET" ? "get" : "post"].error(), simdjson::SUCCESS)
-          << route.path;
+      const auto operation = document["paths"][route.path][route.method == "GET" ? "get" : "post"];
+      EXPECT_EQ(operation.error(), simdjson::SUCCESS) << route.path;
+      const bool guarded = route.access == Access::kKey && !config.api_keys.empty();
+      EXPECT_EQ(operation["responses"]["401"].error() == simdjson::SUCCESS, guarded) << route.path;
+      EXPECT_EQ(operation["security"].error() == simdjson::SUCCESS, guarded) << route.path;
     }
     config.api_keys = {{"k", "t", 0}};
   }
@@ -227,6 +230,9 @@ TEST(Metrics, ErrorsAreLookedUpOnce) {
   Metrics metrics;
   MemoryBudget budget(1000);
   ApiMetrics counted(metrics, "1", "c", budget);
+  HttpCounters transport;
+  counted.watch(transport);
+  transport.requests = 5;
   MemoryBudget::Lease lease(budget);
   ASSERT_TRUE(lease.grow(600));
   RequestRecord record;
@@ -242,7 +248,7 @@ TEST(Metrics, ErrorsAreLookedUpOnce) {
   for (const char* line :
        {"quern_requests_total{code=\"429\",route=\"embeddings\"} 2\n", "quern_errors_total{kind=\"overloaded\"} 2\n",
         "quern_errors_total{kind=\"transport\"} 1\n", "quern_buffered_bytes 600\n",
-        "quern_limit{field=\"buffered_bytes_max\"} 1000\n", "quern_calls_live 0\n"}) {
+        "quern_limit{field=\"buffered_bytes_max\"} 1000\n", "quern_calls_live 0\n", "quern_http_requests_total 5\n"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << text;
   }
 }

@@ -19,6 +19,12 @@ constexpr const char* kFailedToAnswer = "The server failed to answer this reques
 
 int64_t bytes_of(size_t token_ids) { return static_cast<int64_t>(token_ids * sizeof(int32_t)); }
 
+// The least number of tokens that an input can have, before it is tokenized.
+int64_t tokens_min(const CallInput& input) {
+  const auto* ids = std::get_if<std::vector<int32_t>>(&input);
+  return ids ? static_cast<int64_t>(ids->size()) : 1;
+}
+
 }  // namespace
 
 Call::Call(CallContext& context, RequestRecord record, HttpRequest request, Responder responder, const ApiKey* key,
@@ -53,34 +59,45 @@ void Call::start() {
   // Asked at arrival, of the embedder: while the server drains, what is received is still answered.
   const Embedder& embedder = *context_.models.default_model().embedder;
   if (const auto there = embedder.room(0, 0); !there) return fail(there.error());
-  if (record_.body_bytes <= context_.config.inline_body_bytes_max) return run();
-  if (context_.pool.begin([self = shared_from_this()] { self->run(); })) return;
+  take_step(record_.body_bytes, &Call::read);
+}
+
+// `bytes` is how many the step goes through: more than an io thread may be held for are a task of the pool, as is all
+// that comes after such a step.
+void Call::take_step(int64_t bytes, Result<void> (Call::*step)()) {
+  const auto run = [step](Call& self) {
+    if (self.responder_.disconnected()) return;
+    if (const auto done = (self.*step)(); !done) self.fail(done.error());
+  };
+  if (on_pool_ || bytes <= context_.config.inline_body_bytes_max) return run(*this);
+  on_pool_ = true;
+  if (context_.pool.begin([self = shared_from_this(), run] { run(*self); })) return;
   fail(Error{ErrorCode::kOverloaded, "Too many large requests are waiting to be read; try again later.", "", 1});
 }
 
-void Call::run() {
-  if (responder_.disconnected()) return;
-  if (const auto done = plan_and_submit(); !done) fail(done.error());
-}
-
-Result<void> Call::plan_and_submit() {
+Result<void> Call::read() {
   const int64_t begin_us = now_us();
   auto parsed = codec().parse({http_request_.body, path_model_, context_.models, context_.config, lease_});
   if (!parsed) return parsed.error();
   plan_ = std::move(*parsed);
   record_.inputs = static_cast<int32_t>(plan_.inputs.size());
   if (std::holds_alternative<std::vector<int32_t>>(plan_.inputs.front())) warn_of_token_ids();
-  int64_t tokens_min = 0;
-  for (const CallInput& input : plan_.inputs) {
-    const auto* ids = std::get_if<std::vector<int32_t>>(&input);
-    tokens_min += ids ? static_cast<int64_t>(ids->size()) : 1;
-  }
+  for (const CallInput& input : plan_.inputs) tokens_least_ += tokens_min(input);
   // A full server says so before it tokenizes.
-  if (auto room = plan_.model->embedder->room(record_.inputs, tokens_min); !room) return room;
+  if (auto room = plan_.model->embedder->room(record_.inputs, tokens_least_); !room) return room;
   const int64_t output_bytes = record_.inputs * int64_t{plan_.model->width} * int64_t{sizeof(float)};
   if (auto reserved = reserve(output_bytes + codec().answer_bytes(plan_)); !reserved) return reserved;
-  auto jobs = make_jobs();
   record_.tokenize_us = now_us() - begin_us;
+  // The prompt is tokenized once for each input: a small body can be much work.
+  const int64_t prompts_bytes = record_.inputs * static_cast<int64_t>(plan_.prompt.size() + 1);
+  take_step(record_.body_bytes + prompts_bytes, &Call::tokenize_and_submit);
+  return {};
+}
+
+Result<void> Call::tokenize_and_submit() {
+  const int64_t begin_us = now_us();
+  auto jobs = make_jobs();
+  record_.tokenize_us += now_us() - begin_us;
   if (!jobs) return jobs.error();
   for (CallInput& input : plan_.inputs) input = std::string_view();  // they were views into the body
   http_request_ = HttpRequest();                                     // and gives back what it held of the budget
@@ -102,7 +119,7 @@ void Call::warn_of_token_ids() {
 
 Result<int64_t> Call::timeout_ms() const {
   const std::string_view text = http_request_.header(kTimeoutHeader);
-  if (text.empty()) return plan_.timeout_ms;
+  if (text.empty()) return plan_.timeout_ms == 0 ? context_.config.timeout_ms_default : plan_.timeout_ms;
   int64_t value = 0;
   const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (ec != std::errc() || end != text.data() + text.size() || value < 1 || value > context_.config.timeout_ms_max) {
@@ -120,8 +137,15 @@ Result<std::vector<Job>> Call::make_jobs() {
   const int32_t priority_max = key_ ? key_->priority_max : context_.config.priority_max;
   std::vector<Job> jobs(plan_.inputs.size());
   for (size_t i = 0; i < jobs.size(); ++i) {
+    if (responder_.disconnected()) return Error{ErrorCode::kCancelled, "The client has left.", "", 0};
+    const int64_t expected = tokens_min(plan_.inputs[i]);
     auto ids = encode_input(i);
     if (!ids) return ids.error();
+    // What cannot be taken is not tokenized to its end.
+    tokens_least_ += static_cast<int64_t>(ids->size()) - expected;
+    if (static_cast<int64_t>(ids->size()) > expected) {
+      if (auto room = plan_.model->embedder->room(record_.inputs, tokens_least_); !room) return room.error();
+    }
     record_.tokens += static_cast<int64_t>(ids->size());
     Job& job = jobs[i];
     job.token_ids = std::move(*ids);

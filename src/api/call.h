@@ -40,14 +40,15 @@ class Call : public std::enable_shared_from_this<Call> {
   /// A Call that ends without an answer was left by its client, and is logged as 499; or something threw: 500.
   ~Call();
 
-  /// Goes all the way to submit(), here or on the pool when the body is large.
+  /// Goes all the way to submit(), here or, where it is much work, on the pool.
   void start();
 
  private:
   const Codec& codec() const { return *record_.route->codec; }
   int32_t tenant() const { return key_ ? static_cast<int32_t>(key_ - context_.config.api_keys.data()) : 0; }
-  void run();
-  Result<void> plan_and_submit();
+  void take_step(int64_t bytes, Result<void> (Call::*step)());
+  Result<void> read();
+  Result<void> tokenize_and_submit();
   Result<void> reserve(int64_t bytes);
   void warn_of_token_ids();
   Result<std::vector<Job>> make_jobs();
@@ -73,6 +74,8 @@ class Call : public std::enable_shared_from_this<Call> {
   const std::string path_model_;
   MemoryBudget::Lease lease_;  // for token ids, Outputs and the answer; the body has its own
   CallPlan plan_;
+  int64_t tokens_least_ = 0;  // of all inputs: what is tokenized, and the least that the others can have
+  bool on_pool_ = false;      // where the steps up to submit() are taken
 
   std::vector<Output> outputs_;  // [inputs][D]; slot i is written by Job i alone
   std::atomic<size_t> jobs_left_{0};

@@ -1,7 +1,9 @@
 // A request's way through the real HttpServer and ApiServer: what is asked before what, and what its Jobs carry.
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <simdjson.h>
 
+#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -9,16 +11,24 @@
 #include "api/api_server.h"
 #include "api/cors.h"
 #include "api/test_config.h"
+#include "base/clock.h"
 #include "http/http_test_client.h"
 #include "observe/log.h"
 
 namespace quern {
 namespace {
 
+/// What the heap has handed out; under a sanitizer, which has a heap of its own, always the same.
+size_t heap_bytes() {
+  const struct mallinfo2 info = ::mallinfo2();
+  return info.uordblks + info.hblkhd;
+}
+
 /// Ends each Job at once and keeps what it carried.
 class RecordingEmbedder : public Embedder {
  public:
   Result<std::vector<uint64_t>> submit(std::vector<Job> jobs) override {
+    heap_bytes_ = heap_bytes();
     std::vector<uint64_t> ids;
     for (Job& job : jobs) {
       ids.push_back(ids.size() + 1);
@@ -38,16 +48,22 @@ class RecordingEmbedder : public Embedder {
     if (jobs == 0) return {};  // only whether it is there
     asked_.emplace_back(jobs, tokens);
     if (full_) return Error{ErrorCode::kOverloaded, "the queue is full", "", 7};
+    if (tokens > tokens_max_) return Error{ErrorCode::kPayloadTooLarge, "more than the queue can take", "", 0};
     return {};
   }
   void set_loading(bool loading) {
     std::lock_guard lock(mutex_);
     loading_ = loading;
   }
+  void set_tokens_max(int64_t tokens_max) {
+    std::lock_guard lock(mutex_);
+    tokens_max_ = tokens_max;
+  }
   void set_full(bool full) {
     std::lock_guard lock(mutex_);
     full_ = full;
   }
+  size_t heap_bytes_at_submit() const { return heap_bytes_; }
   std::vector<Job> take_jobs() {
     std::lock_guard lock(mutex_);
     return std::exchange(jobs_, {});
@@ -61,6 +77,8 @@ class RecordingEmbedder : public Embedder {
   mutable std::mutex mutex_;
   mutable std::vector<std::pair<int64_t, int64_t>> asked_;
   std::vector<Job> jobs_;
+  std::atomic<size_t> heap_bytes_{0};
+  int64_t tokens_max_ = std::numeric_limits<int64_t>::max();
   bool full_ = false;
   bool loading_ = false;
 };
@@ -72,6 +90,7 @@ class CallTest : public testing::Test {
     model.embedder = &embedder_;
     model.encode = [this](std::string_view prompt, std::string_view text, int32_t tokens_max, Truncation side) {
       ++encodes_;
+      if (on_encode_) on_encode_();
       std::vector<int32_t> ids;  // one for each byte
       for (const char c : std::string(prompt) + std::string(text)) ids.push_back(static_cast<unsigned char>(c));
       const auto own_max = static_cast<size_t>(tokens_max - 1);
@@ -94,6 +113,7 @@ class CallTest : public testing::Test {
     HttpServerConfig http;
     http.error_response = [this](int status, std::string_view text) { return api_->transport_error(status, text); };
     server_.emplace(http, *budget_, [this](HttpRequest request, Responder responder) {
+      io_thread_ = std::this_thread::get_id();
       api_->handle(std::move(request), std::move(responder));
     });
     ASSERT_TRUE(server_->start().ok());
@@ -118,6 +138,8 @@ class CallTest : public testing::Test {
   RecordingEmbedder embedder_;
   std::atomic<bool> ready_{true};
   std::atomic<int> encodes_{0};
+  std::function<void()> on_encode_;           // set before start()
+  std::atomic<std::thread::id> io_thread_{};  // that had the last request
   std::optional<ApiServer> api_;
   std::optional<HttpServer> server_;
 };
@@ -216,6 +238,84 @@ TEST_F(CallTest, AFullServerDoesNotTokenize) {
   EXPECT_EQ(encodes_, 3);
 }
 
+TEST_F(CallTest, WhatCanNeverBeTakenIsNotTokenizedToItsEnd) {
+  start(small_config());
+  embedder_.set_tokens_max(12);
+  // With EOS 6 tokens, then 12; with one more for the third that is one too many.
+  EXPECT_EQ(status(embed(R"({"input":["first","other","never"],"prompt_name":"document"})")), "413");
+  EXPECT_EQ(encodes_, 2);
+  EXPECT_EQ(embedder_.take_asked(), (std::vector<std::pair<int64_t, int64_t>>{{3, 3}, {3, 8}, {3, 13}}));
+  EXPECT_EQ(status(embed(R"({"input":["first","other"],"prompt_name":"document"})")), "200");
+}
+
+TEST_F(CallTest, ForAClientThatLeftNothingMoreIsTokenized) {
+  ApiConfig config = small_config();
+  config.inline_body_bytes_max = 0;
+  on_encode_ = [this] { EXPECT_TRUE(becomes_true([this] { return server_->counters().disconnects == 1; })); };
+  start(config);
+  const std::string body = R"({"input":["one","two","three"]})";
+  Client client(server_->port());
+  client.send("POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+              body);
+  ASSERT_TRUE(becomes_true([this] { return encodes_ == 1; }));
+  client.reset();
+  EXPECT_TRUE(becomes_true([this] { return api_->calls_live() == 0; }));
+  EXPECT_EQ(encodes_, 1);
+  EXPECT_TRUE(embedder_.take_jobs().empty());
+  EXPECT_NE(metrics_.text().find("quern_requests_total{code=\"499\",route=\"embeddings\"} 1\n"), std::string::npos);
+}
+
+// The prompt goes before each input: what one io thread may do is measured by the bytes to tokenize.
+TEST_F(CallTest, ASmallBodyThatIsMuchWorkIsTokenizedByThePool) {
+  ApiConfig config = small_config();
+  config.inline_body_bytes_max = 3000;
+  std::atomic<std::thread::id> encoder{};
+  on_encode_ = [&encoder] { encoder = std::this_thread::get_id(); };
+  start(config);
+  const auto with = [](const std::string& input) {
+    return R"({"truncate":true,"input":)" + input + R"(,"instruction":")" + std::string(1000, 'i') + "\"}";
+  };
+  EXPECT_EQ(status(embed(with(R"(["a"])"))), "200");
+  EXPECT_EQ(encoder.load(), io_thread_.load());
+  EXPECT_EQ(status(embed(with(R"(["a","b","c"])"))), "200");
+  EXPECT_NE(encoder.load(), io_thread_.load());
+}
+
+TEST_F(CallTest, TheHeadersTimeoutStandsInForTheDefaultAsTheBodysDoes) {
+  ApiConfig config = small_config();
+  config.timeout_ms_default = 20'000;
+  start(config);
+  const auto timeout_ms = [this](const std::string& fields, const std::string& header) {
+    const int64_t before_us = now_us();
+    EXPECT_EQ(status(embed(R"({"input":"a")" + fields + "}", header)), "200");
+    const int64_t deadline_us = embedder_.take_jobs().at(0).deadline_us;
+    const int64_t least = (deadline_us - now_us()) / 1000;
+    const int64_t most = (deadline_us - before_us) / 1000;
+    for (const int64_t exact : {10'000, 20'000, 5'000'000, 7'000'000}) {
+      if (least <= exact && exact <= most) return exact;
+    }
+    return int64_t{-1};
+  };
+  EXPECT_EQ(timeout_ms("", ""), 20'000);
+  EXPECT_EQ(timeout_ms("", "x-timeout-ms: 10000\r\n"), 10'000);
+  EXPECT_EQ(timeout_ms("", "x-timeout-ms: 5000000\r\n"), 5'000'000);
+  EXPECT_EQ(timeout_ms(R"(,"timeout_ms":7000000)", ""), 7'000'000);
+  EXPECT_EQ(timeout_ms(R"(,"timeout_ms":7000000)", "x-timeout-ms: 5000000\r\n"), 5'000'000);
+}
+
+// Its share of the budget goes back by then; its bytes must too.
+TEST_F(CallTest, TheBodyIsFreeWhileItsJobsWait) {
+  start(small_config());
+  const std::string body = R"({"truncate":true,"input":")" + std::string(16 << 20, 'x') + "\"}";
+  Client client(server_->port());
+  client.send("POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: " +
+              std::to_string(body.size()) + "\r\n\r\n");
+  const size_t before = heap_bytes();
+  client.send(body);
+  EXPECT_EQ(status(client.read_all()), "200");
+  EXPECT_LT(embedder_.heap_bytes_at_submit(), before + body.size() / 2);
+}
+
 TEST_F(CallTest, TruncationOnTheSideThatTheRequestNames) {
   start(small_config());
   const std::string text = std::string(99, 'm') + "z";  // with EOS one token over the context of 100
@@ -273,14 +373,20 @@ TEST_F(CallTest, WhatTheTransportRefusesHasCodesOfItsOwn) {
     std::string_view text;
     const size_t body = answer.find("\r\n\r\n");
     if (body == std::string::npos) return answer;
-    EXPECT_EQ(parser.parse(answer.substr(body + 4))["error"]["code"].get(text), simdjson::SUCCESS) << answer;
+    const auto error = parser.parse(answer.substr(body + 4))["error"];
+    EXPECT_EQ(std::string_view(error["type"]), "invalid_request_error") << answer;
+    EXPECT_EQ(error["code"].get(text), simdjson::SUCCESS) << answer;
     return status(answer) + " " + std::string(text);
   };
   EXPECT_EQ(code(embed("{}", "Content-Encoding: br\r\n")), "415 unsupported_media_type");
   EXPECT_EQ(code(embed("{}", "Expect: the-best\r\n")), "417 expectation_failed");
   EXPECT_EQ(code(embed("{}", "X-Long: " + std::string(100'000, 'x') + "\r\n")), "431 header_too_large");
+  EXPECT_EQ(code(embed("{}", "Transfer-Encoding: gzip, chunked\r\n")), "501 not_implemented");
+  Client client(server_->port());
+  client.try_send("GET / HTTP/2.0\r\n\r\n");
+  EXPECT_EQ(code(client.read_all()), "505 version_not_supported");
   const std::string metrics = metrics_.text();
-  for (const char* status : {"415", "417", "431"}) {
+  for (const char* status : {"415", "417", "431", "501", "505"}) {
     const std::string line = std::string("quern_requests_total{code=\"") + status + "\",route=\"transport\"} 1\n";
     EXPECT_NE(metrics.find(line), std::string::npos) << metrics;
   }

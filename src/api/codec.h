@@ -35,7 +35,7 @@ struct CallPlan {
   bool normalize = true;
   bool base64 = false;
   int32_t priority = 0;
-  int64_t timeout_ms = 0;  // 0: none
+  int64_t timeout_ms = 0;  // 0: the request names none
 };
 
 /// What a codec reads. The body may be changed: strings are unescaped in place, and the plan holds views into it.

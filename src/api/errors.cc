@@ -12,7 +12,8 @@ namespace {
 std::string_view error_type(int status) {
   if (status == 401) return "authentication_error";
   if (status == 429) return "rate_limit_error";
-  return status >= 500 ? "server_error" : "invalid_request_error";
+  const bool of_the_client = status < 500 || status == 501 || status == 505;  // no later try of it will do better
+  return of_the_client ? "invalid_request_error" : "server_error";
 }
 
 // The `code` field: what the OpenAI API says where it has a word, our own kind otherwise.
@@ -113,7 +114,9 @@ HttpResponse transport_error_response(int status, std::string_view message) {
   if (status == 417) code = "expectation_failed";
   if (status == 431) code = "header_too_large";
   if (status == 500) code = "internal";
+  if (status == 501) code = "not_implemented";
   if (status == 503) code = "unavailable";
+  if (status == 505) code = "version_not_supported";
   HttpResponse response = make_response(status, message, "", code);
   if (status == 503) response.add_header("Retry-After", "1");
   return response;

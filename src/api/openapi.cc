@@ -57,7 +57,9 @@ std::string paths(const ApiConfig& config) {
       out.append(",");
     }
     open_path = route.path;
-    out.append(json_string(lower(route.method))).append(":").append(route.operation(config));
+    out.append(json_string(lower(route.method)))
+        .append(":")
+        .append(route.operation(route.access == Access::kKey && !config.api_keys.empty()));
   }
   return out + "}";
 }

@@ -31,7 +31,8 @@ struct Route {
   Access access = Access::kOpen;
   const Codec* codec = nullptr;  // set: a Call answers
   Result<HttpResponse> (*answer)(const RouteContext& context, std::string_view variable) = nullptr;  // else this
-  std::string (*operation)(const ApiConfig& config) = nullptr;  // its OpenAPI operation object, with @MARKS@
+  /// Its OpenAPI operation object, with @MARKS@. `guarded`: it asks for a key, since there are keys.
+  std::string (*operation)(bool guarded) = nullptr;
 };
 
 /// What stood in the place of "{name}" (empty where the path has none); nothing when the path is another one.

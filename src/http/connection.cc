@@ -72,21 +72,29 @@ size_t Connection::read_ahead_bytes() const {
 }
 
 void Connection::read() {
-  if (read_waits_) return;
   const bool full = phase_ == Phase::kReading && input_.unparsed().size() >= read_ahead_bytes();  // backpressure
-  if (full && !input_ended_) return;
+  // After its end of file a socket is readable for ever; what is left to wait for is an error, as when nothing is read.
+  if (full || input_ended_) return wait_for_error();
+  if (read_waits_) return;
   read_waits_ = true;
-  // Wait first, read after: a waiting connection then holds no read buffer. After its end of file a socket is readable
-  // for ever; what is left to wait for is an error.
-  socket_.async_wait(input_ended_ ? tcp::socket::wait_error : tcp::socket::wait_read,
-                     [self = shared_from_this()](const boost::system::error_code& ec) {
-                       self->read_waits_ = false;
-                       self->guarded([&] { self->on_readable(ec); });
-                     });
+  // Wait first, read after: a waiting connection then holds no read buffer.
+  socket_.async_wait(tcp::socket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
+    self->read_waits_ = false;
+    self->guarded([&] { self->on_readable(ec); });
+  });
+}
+
+// Goes on beside a later read(): a reset is a reset. So are urgent data, which HTTP has no use for.
+void Connection::wait_for_error() {
+  if (error_waits_) return;
+  error_waits_ = true;
+  socket_.async_wait(tcp::socket::wait_error, [self = shared_from_this()](const boost::system::error_code&) {
+    self->error_waits_ = false;
+    self->guarded([&] { self->on_client_gone(); });
+  });
 }
 
 void Connection::on_readable(const boost::system::error_code& wait_ec) {
-  if (input_ended_) return on_client_gone();
   thread_local std::unique_ptr<char[]> buffer(new char[kReadBytes]);
   boost::system::error_code ec = wait_ec;
   const size_t bytes = ec ? 0 : socket_.read_some(asio::buffer(buffer.get(), kReadBytes), ec);

@@ -70,6 +70,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     }
   }
   void read();
+  void wait_for_error();
   void on_readable(const boost::system::error_code& wait_ec);
   void on_end_of_input();
   void on_client_gone();
@@ -111,6 +112,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   bool pumping_ = false;
   bool read_waits_ = false;   // for the socket to become readable
+  bool error_waits_ = false;  // for its reset, where it is not read
   bool writing_ = false;      // waits for the socket to become writable
   bool input_ended_ = false;  // the client's end of file
   bool continue_wanted_ = false;

@@ -45,17 +45,9 @@ void Connection::append_response(Exchange& exchange) {
   }
   const bool last_of_drain =
       io_.draining() && slots_.empty() && !parser_ && input_.unparsed().empty() && !bytes_wait_in_kernel();
-  const bool close = response.close || !exchange.keep_alive_ || last_of_drain;
+  const bool close = !exchange.keep_alive_ || last_of_drain;
   output_.add(std::move(response), {io_.date(), exchange.version_, exchange.head_only_, close});
-  if (!close) return;
-  // No answer may follow this one.
-  phase_ = Phase::kClosing;
-  io_.counters.requests_in_flight.fetch_sub(static_cast<int64_t>(slots_.size()), std::memory_order_relaxed);
-  while (!slots_.empty()) {
-    const auto dropped = std::move(slots_.front());
-    slots_.pop_front();
-    dropped->detach(true);
-  }
+  if (close) phase_ = Phase::kClosing;  // no answer follows: after a request not to be kept alive, none is taken
 }
 
 void Connection::write() {

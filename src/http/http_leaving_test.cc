@@ -40,6 +40,31 @@ TEST(HttpLeaving, TellsWhenTheClientLeaves) {
   }
 }
 
+// The connection is read no further then; it must hear of the leaving all the same, before any answer.
+TEST(HttpLeaving, TellsWhenTheClientLeavesWithItsReadAheadFull) {
+  HttpServerConfig config;
+  config.pipeline_requests_max = 2;
+  std::atomic<int> told{0};
+  std::mutex mutex;
+  std::vector<Responder> held;
+  HttpServer server(config, ample_budget(), [&](HttpRequest, Responder responder) {
+    responder.on_disconnect([&] { ++told; });
+    std::lock_guard lock(mutex);
+    held.push_back(std::move(responder));
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  std::string pipeline = std::string(kGet) + std::string(kGet);
+  while (pipeline.size() < 2 * kGet.size() + 64 * 1024) pipeline += kGet;
+  client.send(pipeline);
+  ASSERT_TRUE(becomes_true([&] { return server.counters().bytes_received >= 2 * kGet.size() + 64 * 1024; }));
+  EXPECT_EQ(server.counters().requests, 2u);
+  client.reset();
+  EXPECT_TRUE(becomes_true([&] { return server.counters().disconnects == 1; }));
+  EXPECT_EQ(told, 2);
+  EXPECT_EQ(server.counters().bytes_sent, 0u);
+}
+
 TEST(HttpLeaving, NotToldAfterTheAnswer) {
   std::atomic<int> told{0};
   HttpServer server({}, ample_budget(), [&](HttpRequest, Responder responder) {

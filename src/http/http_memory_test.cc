@@ -43,6 +43,25 @@ class HttpMemory : public testing::Test {
   }
 };
 
+// A request or an answer that is replaced holds neither its bytes nor its share of the budget any more.
+template <typename Message>
+void expect_that_assigning_lets_go() {
+  constexpr size_t kBytes = 1 << 20;
+  MemoryBudget budget(2 * kBytes);
+  Message message;
+  message.body.assign(kBytes, 'x');
+  message.lease = MemoryBudget::Lease(budget);
+  ASSERT_TRUE(message.lease.grow(kBytes));
+  message = Message();
+  EXPECT_EQ(budget.used_bytes(), 0);
+  EXPECT_LT(message.body.capacity(), 100u);
+}
+
+TEST_F(HttpMemory, AssigningLetsGo) {
+  expect_that_assigning_lets_go<HttpRequest>();
+  expect_that_assigning_lets_go<HttpResponse>();
+}
+
 TEST_F(HttpMemory, ContentCodingsAreUndone) {
   MemoryBudget budget(64 << 20);
   HttpServer server({}, budget, echo());

@@ -17,7 +17,6 @@ TEST(HttpServer, AnswersWithWhatItWasGiven) {
     EXPECT_EQ(request.target(), "/a?b=c");
     EXPECT_EQ(request.header("x-ONE"), "1");
     EXPECT_EQ(request.header("nope"), "");
-    EXPECT_FALSE(request.has_header("nope"));
     HttpResponse response = text_response(request.body + "!");
     response.add_header("x-evil", "a\r\nSet-Cookie: b");
     responder.send(std::move(response));

@@ -41,19 +41,12 @@ void HttpRequest::add_header(std::string_view name, std::string_view value) {
   headers_.emplace_back(name_piece, append(value));
 }
 
-const std::pair<HttpRequest::Piece, HttpRequest::Piece>* HttpRequest::find(std::string_view name) const {
-  for (const auto& header : headers_) {
-    if (equal_ignoring_case(view(header.first), name)) return &header;
-  }
-  return nullptr;
-}
-
 std::string_view HttpRequest::header(std::string_view name) const {
-  const auto* found = find(name);
-  return found ? view(found->second) : std::string_view();
+  for (const auto& [known, value] : headers_) {
+    if (equal_ignoring_case(view(known), name)) return view(value);
+  }
+  return {};
 }
-
-bool HttpRequest::has_header(std::string_view name) const { return find(name) != nullptr; }
 
 void HttpResponse::add_header(std::string_view name, std::string_view value) {
   header_lines.append(name).append(": ");
@@ -65,8 +58,6 @@ void HttpResponse::add_header(std::string_view name, std::string_view value) {
 
 std::string_view reason_phrase(int status) {
   switch (status) {
-    case 100:
-      return "Continue";
     case 200:
       return "OK";
     case 204:
@@ -75,8 +66,6 @@ std::string_view reason_phrase(int status) {
       return "Bad Request";
     case 401:
       return "Unauthorized";
-    case 403:
-      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
@@ -93,8 +82,6 @@ std::string_view reason_phrase(int status) {
       return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
-    case 499:
-      return "Client Closed Request";
     case 500:
       return "Internal Server Error";
     case 501:

@@ -1,12 +1,15 @@
 // HttpRequest and HttpResponse: what crosses between the transport and the code that answers.
 //
 // Plain values that own their bytes, and hold their share of the memory budget as long as they live: they can be moved,
-// not copied. A request may be moved to any thread; views handed out by it live as long as it does.
+// not copied. What is assigned to lets go of all that it held. A request may be moved to any thread; views handed out
+// by it live as long as it does.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -14,9 +17,23 @@
 
 namespace quern {
 
+/// Assigns by making anew. A string that is assigned a short one keeps its buffer, while the lease that paid for it
+/// goes back: the bytes would be held and counted nowhere.
+template <typename T>
+T& make_anew(T& to, T&& from) noexcept {
+  static_assert(std::is_nothrow_move_constructible_v<T>);
+  if (&to == &from) return to;
+  std::destroy_at(&to);
+  return *std::construct_at(&to, std::move(from));
+}
+
 /// One parsed request. The head is kept as one string with offsets into it, so that a request costs few allocations.
 class HttpRequest {
  public:
+  HttpRequest() = default;
+  HttpRequest(HttpRequest&&) = default;
+  HttpRequest& operator=(HttpRequest&& other) noexcept { return make_anew(*this, std::move(other)); }
+
   /// "GET", "POST", ... as sent (methods are case-sensitive).
   std::string_view method() const { return view(method_); }
   /// Path and query, or "*"; scheme and host of an absolute target have been cut off.
@@ -25,7 +42,6 @@ class HttpRequest {
   std::string_view path() const { return target().substr(0, target().find('?')); }
   /// The value of the first header of that name (compared without case), empty when there is none.
   std::string_view header(std::string_view name) const;
-  bool has_header(std::string_view name) const;
   /// Bytes of the head, as this object holds it.
   size_t head_bytes() const { return head_.capacity() + headers_.capacity() * sizeof(headers_[0]); }
 
@@ -49,7 +65,6 @@ class HttpRequest {
   };
   std::string_view view(Piece piece) const { return std::string_view(head_).substr(piece.begin, piece.size); }
   Piece append(std::string_view text);
-  const std::pair<Piece, Piece>* find(std::string_view name) const;
 
   std::string head_;
   Piece method_;
@@ -59,6 +74,10 @@ class HttpRequest {
 
 /// One answer. The transport adds Content-Length, Date and Connection.
 struct HttpResponse {
+  HttpResponse() = default;
+  HttpResponse(HttpResponse&&) = default;
+  HttpResponse& operator=(HttpResponse&& other) noexcept { return make_anew(*this, std::move(other)); }
+
   int status = 200;
   std::string_view content_type = "application/json";  // a literal: an answer of 500 must not allocate
   std::string body;
@@ -66,8 +85,6 @@ struct HttpResponse {
   MemoryBudget::Lease lease;
   /// Serialised extra header lines; append through add_header().
   std::string header_lines;
-  /// Close the connection after this answer.
-  bool close = false;
 
   /// Appends "name: value". CR, LF and NUL in the value are dropped, so that no input can forge a header.
   void add_header(std::string_view name, std::string_view value);

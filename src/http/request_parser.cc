@@ -92,12 +92,8 @@ size_t RequestParser::feed(std::string_view bytes) {
   const size_t used = put(boost::asio::buffer(bytes.data(), bytes.size()), ec);
   scanned_ -= std::min(scanned_, used);
   line_begin_ -= std::min(line_begin_, used);
-  if (ec && ec != http::error::need_more) refuse_unless_refused(ec, bytes);
+  if (ec && ec != http::error::need_more && !refusal_) refusal_ = describe(ec, config_, bytes);
   return used;
-}
-
-void RequestParser::refuse_unless_refused(const error_code& ec, std::string_view bytes) {
-  if (!refusal_) refusal_ = describe(ec, config_, bytes);
 }
 
 // Beast would wait for a CR LF that never comes, or call it a bad version. Looks at the head's lines only.

@@ -65,7 +65,6 @@ class RequestParser : private boost::beast::http::basic_parser<true> {
   void on_finish_impl(error_code& ec) override;
 
   bool find_bare_lf(std::string_view bytes);
-  void refuse_unless_refused(const error_code& ec, std::string_view bytes);
   void refuse(int status, std::string message, error_code& ec);
   void check_transfer_encoding(std::string_view value, error_code& ec);
   void check_expectations(error_code& ec);

@@ -1,7 +1,8 @@
-// Metrics: the registry that every part of the server adds its families to, made once in cli/ and passed down.
+// Metrics: the registry that every part of the server adds its families to; app/ owns it and passes it down.
 //
-// Owns the families; references to them stay good as long as it lives. Adding families: at start, one thread. Counting:
-// any thread. Label values come from fixed sets, never from a request, so that their number is bounded.
+// Owns the families; references to them stay good as long as it lives. Any thread may add a counter, also a first time
+// while requests are served (the registry locks: keep the reference), count, and ask for the text. Label values come
+// from fixed sets, never from a request, so that their number is bounded.
 #pragma once
 
 #include <prometheus/counter.h>

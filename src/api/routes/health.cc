@@ -19,11 +19,9 @@ Result<HttpResponse> answer_ready(const RouteContext& context, std::string_view)
 
 const Route kRoutes[] = {
     {"GET", "/health", "health", Access::kOpen, nullptr, answer_health,
-     [](const ApiConfig&) {
-       return openapi_operation("health", false, openapi_responses(openapi_json(kObject), false, {}));
-     }},
+     [](bool) { return openapi_operation("health", false, openapi_responses(openapi_json(kObject), false, {})); }},
     {"GET", "/ready", "ready", Access::kOpen, nullptr, answer_ready,
-     [](const ApiConfig&) {
+     [](bool) {
        return openapi_operation("ready", false,
                                 openapi_responses(openapi_json(kObject), false, {{503, "Not ready, or draining"}}));
      }},

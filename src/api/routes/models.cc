@@ -45,8 +45,7 @@ Result<HttpResponse> show_model(const RouteContext& context, std::string_view va
   return Error{ErrorCode::kNotFound, "The model '" + excerpt(name) + "' does not exist; see /v1/models.", "model", 0};
 }
 
-std::string list_operation(const ApiConfig& config) {
-  const bool guarded = !config.api_keys.empty();
+std::string list_operation(bool guarded) {
   return openapi_operation(
       "models", guarded,
       openapi_responses(
@@ -55,12 +54,12 @@ std::string list_operation(const ApiConfig& config) {
           guarded, {}));
 }
 
-std::string show_operation(const ApiConfig& config) {
+std::string show_operation(bool guarded) {
   constexpr std::string_view kParameters =
       R"("parameters":[{"name":"id","in":"path","required":true,"schema":{"type":"string","minLength":1}}],)";
   return openapi_operation(
-      "model", !config.api_keys.empty(),
-      std::string(kParameters) + openapi_responses(openapi_json(R"({"$ref":"#/components/schemas/Model"})"), true,
+      "model", guarded,
+      std::string(kParameters) + openapi_responses(openapi_json(R"({"$ref":"#/components/schemas/Model"})"), guarded,
                                                    {{404, "Model not served"}}));
 }
 

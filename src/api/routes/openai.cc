@@ -42,11 +42,10 @@ constexpr std::string_view kDeploymentParameter =
 constexpr std::string_view kBody =
     R"("requestBody":{"required":true,"content":{"application/json":{"schema":{"$ref":"#/components/schemas/EmbedRequest"}}}},)";
 
-std::string embed_operation(const ApiConfig& config, std::string_view id, std::string_view path_parameter) {
-  const bool guarded = !config.api_keys.empty();
+std::string embed_operation(bool guarded, std::string_view id, std::string_view path_parameter) {
   std::string parts = "\"parameters\":[";
   parts.append(kTimeoutParameter).append(path_parameter).append("],").append(kBody);
-  parts.append(openapi_responses(openapi_json(R"({"$ref":"#/components/schemas/EmbedResponse"})"), true,
+  parts.append(openapi_responses(openapi_json(R"({"$ref":"#/components/schemas/EmbedResponse"})"), guarded,
                                  {{400, "Invalid; the message says what, where and what is allowed"},
                                   {404, "Model not served"},
                                   {408, "The request did not arrive in time"},
@@ -62,13 +61,13 @@ constexpr std::string_view kName = "embeddings";
 
 const Route kRoutes[] = {
     {"POST", "/v1/embeddings", kName, Access::kKey, &kOpenaiCodec, nullptr,
-     [](const ApiConfig& config) { return embed_operation(config, "embed", ""); }},
+     [](bool guarded) { return embed_operation(guarded, "embed", ""); }},
     {"POST", "/embeddings", kName, Access::kKey, &kOpenaiCodec, nullptr,
-     [](const ApiConfig& config) { return embed_operation(config, "embedAlias", ""); }},
+     [](bool guarded) { return embed_operation(guarded, "embedAlias", ""); }},
     {"POST", "/openai/v1/embeddings", kName, Access::kKey, &kOpenaiCodec, nullptr,
-     [](const ApiConfig& config) { return embed_operation(config, "embedAzure", ""); }},
+     [](bool guarded) { return embed_operation(guarded, "embedAzure", ""); }},
     {"POST", "/openai/deployments/{deployment}/embeddings", kName, Access::kKey, &kOpenaiCodec, nullptr,
-     [](const ApiConfig& config) { return embed_operation(config, "embedDeployment", kDeploymentParameter); }},
+     [](bool guarded) { return embed_operation(guarded, "embedDeployment", kDeploymentParameter); }},
 };
 
 }  // namespace

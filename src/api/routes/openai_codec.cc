@@ -36,9 +36,7 @@ std::string name_list(const Named& named) {
 class Parser {
  public:
   explicit Parser(const CodecInput& input)
-      : input_(input), reader_(input.body, input.config.json_depth_max, "The request body") {
-    plan_.timeout_ms = input.config.timeout_ms_default;
-  }
+      : input_(input), reader_(input.body, input.config.json_depth_max, "The request body") {}
 
   Result<CallPlan> parse() {
     if (!read_document() || !choose_model() || !read_bounded() || !choose_prompt()) return reader_.error();
@@ -164,8 +162,9 @@ class Parser {
     }
     if (!truncate_tokens_at_) return true;
     if (!truncate_given_) plan_.truncation = Truncation::kRight;
+    JsonKind kind = JsonKind::kNull;
     JsonNumber number;
-    if (at(*truncate_tokens_at_).peek(kind_) && kind_ == JsonKind::kNumber && reader_.read_number(number) &&
+    if (at(*truncate_tokens_at_).peek(kind) && kind == JsonKind::kNumber && reader_.read_number(number) &&
         number.is_integer && number.integer == -1) {
       return true;  // the model's limit
     }
@@ -239,7 +238,6 @@ class Parser {
   std::vector<std::string_view> seen_;
   std::optional<size_t> input_at_, dimensions_at_, truncate_tokens_at_;
   std::optional<std::string_view> model_, prompt_name_, instruction_, input_type_;
-  JsonKind kind_ = JsonKind::kNull;
   bool truncate_given_ = false;
 };
 
