@@ -1,11 +1,11 @@
 #include "api/call.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "api/cors.h"
 #include "api/errors.h"
 #include "api/output_check.h"
+#include "base/ascii.h"
 #include "base/clock.h"
 #include "observe/log.h"
 
@@ -120,14 +120,13 @@ void Call::warn_of_token_ids() {
 Result<int64_t> Call::timeout_ms() const {
   const std::string_view text = http_request_.header(kTimeoutHeader);
   if (text.empty()) return plan_.timeout_ms == 0 ? context_.config.timeout_ms_default : plan_.timeout_ms;
-  int64_t value = 0;
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (ec != std::errc() || end != text.data() + text.size() || value < 1 || value > context_.config.timeout_ms_max) {
+  const auto value = parse_integer(text, 1, context_.config.timeout_ms_max);
+  if (!value) {
     return invalid_argument("The header " + std::string(kTimeoutHeader) + " must be an integer from 1 to " +
                                 std::to_string(context_.config.timeout_ms_max) + ".",
                             std::string(kTimeoutHeader));
   }
-  return plan_.timeout_ms == 0 ? value : std::min(value, plan_.timeout_ms);
+  return plan_.timeout_ms == 0 ? *value : std::min(*value, plan_.timeout_ms);
 }
 
 Result<std::vector<Job>> Call::make_jobs() {

@@ -1,8 +1,8 @@
 #include "api/cors.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "base/ascii.h"
 #include "base/excerpt.h"
 
 namespace quern {
@@ -10,9 +10,6 @@ namespace quern {
 namespace {
 
 constexpr std::string_view kFlag = "--cors-origin";
-
-bool is_letter(char c) { return c >= 'a' && c <= 'z'; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 template <typename Allowed>
 bool all_of(std::string_view text, Allowed allowed) {
@@ -32,16 +29,11 @@ bool is_host(std::string_view text) {
   return all_of(text, [](char c) { return is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_'; });
 }
 
-bool is_port(std::string_view text) {
-  int port = 0;
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), port);
-  return all_of(text, is_digit) && ec == std::errc() && text.front() != '0' && port <= 65535;
-}
+bool is_port(std::string_view text) { return parse_integer(text, 1, 65535) && text.front() != '0'; }
 
 // "HTTPS://Example.org:443/" -> "https://example.org"; empty: not an origin.
 std::string normal_origin(std::string_view given) {
-  std::string text(given);
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+  std::string text = to_lower(given);
   if (text.ends_with('/') && !text.ends_with("//")) text.pop_back();
   const size_t scheme_end = text.find("://");
   if (scheme_end == std::string::npos) return "";

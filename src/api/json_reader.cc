@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "base/excerpt.h"
 
 namespace quern {
@@ -14,8 +15,6 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr double kIntegerRealMax = 9e15;  // below 2^53: every integer up to here is a double of its own
-
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool is_plain(unsigned char c) { return c >= 0x20 && c != '"' && c != '\\'; }
 
@@ -26,13 +25,6 @@ bool some_special(uint64_t word) {
   const auto some_zero = [](uint64_t w) { return (w - kOnes) & ~w & kHighs; };
   const uint64_t control = (word - kOnes * 0x20) & ~word & kHighs;
   return (control | some_zero(word ^ kOnes * '"') | some_zero(word ^ kOnes * '\\')) != 0;
-}
-
-int hex_digit(char c) {
-  if (is_digit(c)) return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
 }
 
 bool is_high_half(uint32_t unit) { return unit >= 0xD800 && unit < 0xDC00; }

@@ -5,6 +5,7 @@
 
 #include "api/json_writer.h"
 #include "api/routes/routes.h"
+#include "base/ascii.h"
 
 namespace quern {
 
@@ -40,12 +41,6 @@ std::string enumeration(const std::vector<std::string>& names) {
   return out + "null],";
 }
 
-std::string lower(std::string_view method) {
-  std::string out(method);
-  for (char& c : out) c = static_cast<char>(c | 0x20);
-  return out;
-}
-
 std::string paths(const ApiConfig& config) {
   std::string out;
   std::string_view open_path;
@@ -57,7 +52,7 @@ std::string paths(const ApiConfig& config) {
       out.append(",");
     }
     open_path = route.path;
-    out.append(json_string(lower(route.method)))
+    out.append(json_string(to_lower(route.method)))
         .append(":")
         .append(route.operation(route.access == Access::kKey && !config.api_keys.empty()));
   }

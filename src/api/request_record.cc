@@ -6,6 +6,7 @@
 
 #include "api/errors.h"
 #include "api/routes/routes.h"
+#include "base/ascii.h"
 #include "observe/log.h"
 
 namespace quern {
@@ -17,8 +18,7 @@ constexpr size_t kRequestIdBytesMax = 128;
 bool sane_id(std::string_view id) {
   if (id.empty() || id.size() > kRequestIdBytesMax) return false;
   return std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' ||
-           c == '.' || c == ':';
+    return is_digit(c) || is_letter(c) || c == '-' || c == '_' || c == '.' || c == ':';
   });
 }
 

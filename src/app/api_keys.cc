@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <fstream>
 #include <sstream>
 
+#include "base/ascii.h"
 #include "base/excerpt.h"
 
 namespace quern {
@@ -31,14 +31,13 @@ Result<void> add_key(std::string key, std::string name, int32_t priority_max, co
 Result<int32_t> read_priority(const std::string& text, const std::string& where) {
   if (text.empty()) return 0;
   const int32_t most = ApiConfig().priority_max;
-  int32_t value = 0;
-  const auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (ec != std::errc() || end != text.data() + text.size() || value < -most || value > most) {
+  const auto value = parse_integer(text, -most, most);
+  if (!value) {
     return invalid_argument(where + ": the key's priority must be an integer from " + std::to_string(-most) + " to " +
                                 std::to_string(most) + ", not \"" + excerpt(text) + "\"",
                             where);
   }
-  return value;
+  return static_cast<int32_t>(*value);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 
+#include "base/ascii.h"
 #include "base/excerpt.h"
 #include "http/request_target.h"
 
@@ -32,9 +33,8 @@ void append_member(std::string& list, std::string_view value) {
 bool names_other_version(std::string_view bytes) {
   const std::string_view line = bytes.substr(0, bytes.find_first_of("\r\n"));
   const std::string_view version = line.substr(line.rfind(' ') + 1);
-  const auto is_digit = [&](size_t i) { return version[i] >= '0' && version[i] <= '9'; };
-  return version.size() == 8 && version.starts_with("HTTP/") && is_digit(5) && version[6] == '.' && is_digit(7) &&
-         version != "HTTP/1.0" && version != "HTTP/1.1";
+  return version.size() == 8 && version.starts_with("HTTP/") && is_digit(version[5]) && version[6] == '.' &&
+         is_digit(version[7]) && version != "HTTP/1.0" && version != "HTTP/1.1";
 }
 
 Refusal describe(const boost::beast::error_code& ec, const HttpServerConfig& config, std::string_view bytes) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "base/excerpt.h"
 #include "http/http_types.h"
 
@@ -9,8 +10,7 @@ namespace quern {
 
 namespace {
 
-bool is_alphanumeric(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_alphanumeric(char c) { return is_digit(c) || is_letter(c); }
 
 // RFC 3986 reg-name; percent-encoded octets are not looked into.
 bool is_host_character(char c) {
