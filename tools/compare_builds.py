@@ -58,6 +58,9 @@ class Build:
         if options.in_flight:
             line = self.run(*common, "--in-flight", options.in_flight)
             rows[f"{options.in_flight} in flight"] = float(re.search(r"flight: ([\d.]+) inputs/s", line).group(1))
+        for row, rate in rows.items():
+            if rate == 0:
+                sys.exit(f"{self.folder}/quern: {model} {row}: nothing was done within {options.seconds} s; raise --seconds")
         return rows
 
 
