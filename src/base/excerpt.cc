@@ -1,5 +1,7 @@
 #include "base/excerpt.h"
 
+#include <algorithm>
+
 namespace quern {
 
 // Length of the valid UTF-8 sequence at the start of `text`, 0 when there is none.
@@ -20,6 +22,10 @@ size_t utf8_length(std::string_view text) {
 }
 
 std::string excerpt(std::string_view text) {
+  // Nearly every text is short and plain, and each request's method and path come by here.
+  const auto plain = [](char c) { return c >= 0x20 && c < 0x7f; };
+  if (text.size() <= kExcerptBytesMax && std::ranges::all_of(text, plain)) return std::string(text);
+
   std::string out;
   size_t i = 0;
   while (i < text.size()) {

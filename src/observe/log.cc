@@ -5,6 +5,7 @@
 #include <spdlog/async_logger.h>
 #include <spdlog/details/periodic_worker.h>
 #include <spdlog/sinks/base_sink.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,9 +41,11 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
     if (buffer_.size() >= kSinkBytes) flush_();
   }
   void flush_() override {
-    for (size_t begin = 0; begin < buffer_.size() && may_write();) {
-      // No more than what a pipe with room takes without waiting.
-      const size_t bytes = std::min<size_t>(PIPE_BUF, buffer_.size() - begin);
+    // A file takes all at once; anything else no more than what a pipe with room takes without waiting.
+    const bool waits = may_wait();
+    const size_t bytes_max = waits ? PIPE_BUF : buffer_.size();
+    for (size_t begin = 0; begin < buffer_.size() && (!waits || may_write());) {
+      const size_t bytes = std::min(bytes_max, buffer_.size() - begin);
       const ssize_t written = ::write(STDERR_FILENO, buffer_.data() + begin, bytes);
       if (written < 0 && errno != EINTR) break;  // stderr is gone; there is nowhere left to say so
       if (written > 0) begin += static_cast<size_t>(written);
@@ -51,6 +54,12 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
   }
 
  private:
+  /// Whether stderr has a reader that can keep a writer waiting.
+  static bool may_wait() {
+    struct stat status {};
+    return ::fstat(STDERR_FILENO, &status) != 0 || !S_ISREG(status.st_mode);
+  }
+
   /// Waits for the reader of stderr: as long as it takes, but once log_stop() was called kLastWordsMs in all.
   bool may_write() {
     pollfd stderr_ready{STDERR_FILENO, POLLOUT, 0};
