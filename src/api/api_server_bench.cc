@@ -198,7 +198,7 @@ bool parse_options(int argc, char** argv, Options& options) {
     else if (name == "--idle-timeout-ms")
       options.http.idle_timeout_ms = number;
     else if (name == "--body-bytes-max")
-      options.http.body_bytes_max = number;
+      options.http.body_bytes_max = options.api.body_bytes_max = number;
     else if (name == "--cors")
       options.api.cors_origins.push_back(value);
     else if (name == "--api-key" && std::strchr(value, ':'))
