@@ -27,6 +27,7 @@ ApiServer::ApiServer(ApiConfig config, std::vector<ServedModel> models, std::fun
       models_(std::move(models)),
       ready_(std::move(ready)),
       api_metrics_(metrics, config_.version, config_.commit, budget),
+      control_budget_(config_.control_bytes_max),
       openapi_(openapi_document(config_, models_)),
       ids_warned_(std::max<size_t>(1, config_.api_keys.size())),
       route_context_{config_, models_, ready_, metrics, openapi_},
@@ -91,7 +92,11 @@ void ApiServer::handle(HttpRequest request, Responder responder) {
     return;
   }
   auto made = found.route->answer(route_context_, found.variable);
-  answer(made ? std::move(*made) : refuse(made.error(), record), record, responder);
+  HttpResponse response = made ? std::move(*made) : refuse(made.error(), record);
+  // Whoever runs the server asks most when requests have taken all the memory there is for them.
+  response.lease = MemoryBudget::Lease(control_budget_);
+  (void)response.lease.resize(static_cast<int64_t>(response.body.capacity()));
+  answer(std::move(response), record, responder);
 }
 
 void ApiServer::answer(HttpResponse response, RequestRecord& record, Responder& responder) {
@@ -118,9 +123,10 @@ HttpResponse ApiServer::answer_options(const HttpRequest& request, const Request
   return response;
 }
 
-HttpResponse ApiServer::transport_error(int status, std::string_view message) {
+HttpResponse ApiServer::transport_error(int status, std::string_view message, std::string_view client_address) {
   RequestRecord record;
   record.route = &transport_route();
+  record.client_address = client_address;
   record.received_us = now_us();
   record.error = ErrorCode::kInvalidArgument;  // told apart by its route
   record.error_message = message;

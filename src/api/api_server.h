@@ -30,7 +30,7 @@ class ApiServer {
 
   void handle(HttpRequest request, Responder responder);
   /// For HttpServerConfig::error_response: what the transport refuses, in the API's shape, counted and logged.
-  HttpResponse transport_error(int status, std::string_view message);
+  HttpResponse transport_error(int status, std::string_view message, std::string_view client_address);
   /// Shows the transport's counters in /metrics.
   void watch(const HttpCounters& counters) { api_metrics_.watch(counters); }
   /// Requests for embeddings that have not been answered or given up.
@@ -54,6 +54,7 @@ class ApiServer {
   const Models models_;
   const std::function<Result<void>()> ready_;
   ApiMetrics api_metrics_;
+  MemoryBudget control_budget_;  // for the answers that no Call makes
   const std::string openapi_;
   std::vector<std::atomic<bool>> ids_warned_;
   const RouteContext route_context_;

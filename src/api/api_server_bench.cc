@@ -198,7 +198,7 @@ bool parse_options(int argc, char** argv, Options& options) {
     else if (name == "--idle-timeout-ms")
       options.http.idle_timeout_ms = number;
     else if (name == "--body-bytes-max")
-      options.http.body_bytes_max = number;
+      options.http.body_bytes_max = options.api.body_bytes_max = number;
     else if (name == "--cors")
       options.api.cors_origins.push_back(value);
     else if (name == "--api-key" && std::strchr(value, ':'))
@@ -232,8 +232,8 @@ int serve(Options options) {
   MemoryBudget budget(options.buffered_bytes_max);
   ApiServer api(
       options.api, {options.model}, [] { return Result<void>(); }, budget, metrics);
-  options.http.error_response = [&api](int status, std::string_view message) {
-    return api.transport_error(status, message);
+  options.http.error_response = [&api](int status, std::string_view message, std::string_view client) {
+    return api.transport_error(status, message, client);
   };
   HttpServer http(options.http, budget, [&api](HttpRequest request, Responder responder) {
     api.handle(std::move(request), std::move(responder));

@@ -1,12 +1,14 @@
 #include "api/call.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "api/cors.h"
 #include "api/errors.h"
 #include "api/output_check.h"
 #include "base/ascii.h"
 #include "base/clock.h"
+#include "http/body_decoding.h"
 #include "observe/log.h"
 
 namespace quern {
@@ -59,6 +61,10 @@ void Call::start() {
   // Asked at arrival, of the embedder: while the server drains, what is received is still answered.
   const Embedder& embedder = *context_.models.default_model().embedder;
   if (const auto there = embedder.room(0, 0); !there) return fail(there.error());
+  // What a coded body amounts to nobody knows: it is never decoded here.
+  if (http_request_.coding != ContentCoding::kIdentity) {
+    return take_step(std::numeric_limits<int64_t>::max(), &Call::decode);
+  }
   take_step(record_.body_bytes, &Call::read);
 }
 
@@ -73,6 +79,14 @@ void Call::take_step(int64_t bytes, Result<void> (Call::*step)()) {
   on_pool_ = true;
   if (context_.pool.begin([self = shared_from_this(), run] { run(*self); })) return;
   fail(Error{ErrorCode::kOverloaded, "Too many large requests are waiting to be read; try again later.", "", 1});
+}
+
+Result<void> Call::decode() {
+  auto decoded =
+      decode_body(http_request_, context_.config.body_bytes_max, [this] { return responder_.disconnected(); });
+  if (!decoded) return decoded;
+  record_.body_bytes = static_cast<int64_t>(http_request_.body.size());
+  return read();
 }
 
 Result<void> Call::read() {
@@ -107,7 +121,7 @@ Result<void> Call::tokenize_and_submit() {
 // All that a request will hold is set aside before it is admitted: one that was accepted never fails for want of it.
 Result<void> Call::reserve(int64_t bytes) {
   if (lease_.grow(bytes)) return {};
-  return out_of_budget(context_.budget, http_request_.lease.bytes() + lease_.bytes() + bytes);
+  return out_of_budget(context_.budget.bytes_max(), http_request_.lease.bytes() + lease_.bytes() + bytes);
 }
 
 void Call::warn_of_token_ids() {

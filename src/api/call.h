@@ -47,6 +47,7 @@ class Call : public std::enable_shared_from_this<Call> {
   const Codec& codec() const { return *record_.route->codec; }
   int32_t tenant() const { return key_ ? static_cast<int32_t>(key_ - context_.config.api_keys.data()) : 0; }
   void take_step(int64_t bytes, Result<void> (Call::*step)());
+  Result<void> decode();
   Result<void> read();
   Result<void> tokenize_and_submit();
   Result<void> reserve(int64_t bytes);

@@ -61,7 +61,4 @@ struct Codec {
 /// "input" or "input[3]".
 std::string input_name(const CallPlan& plan, size_t index);
 
-/// What a request is told for which the memory budget has no room: to try again, or that it never will have.
-Error out_of_budget(const MemoryBudget& budget, int64_t bytes);
-
 }  // namespace quern

@@ -112,14 +112,13 @@ HttpResponse transport_error_response(int status, std::string_view message) {
   if (status == 413) code = "payload_too_large";
   if (status == 415) code = "unsupported_media_type";
   if (status == 417) code = "expectation_failed";
+  if (status == 429) code = "overloaded";
   if (status == 431) code = "header_too_large";
   if (status == 500) code = "internal";
   if (status == 501) code = "not_implemented";
   if (status == 503) code = "unavailable";
   if (status == 505) code = "version_not_supported";
-  HttpResponse response = make_response(status, message, "", code);
-  if (status == 503) response.add_header("Retry-After", "1");
-  return response;
+  return make_response(status, message, "", code);
 }
 
 }  // namespace quern

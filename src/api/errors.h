@@ -20,7 +20,7 @@ std::string_view error_kind(ErrorCode code);
 /// {"error":{"message","type","param","code"}} with the status, and Retry-After where a retry makes sense.
 HttpResponse error_response(const Error& error);
 
-/// The same for what the transport refuses by itself.
+/// The same for what the transport refuses by itself, which adds the headers.
 HttpResponse transport_error_response(int status, std::string_view message);
 
 }  // namespace quern

@@ -106,7 +106,9 @@ class CallTest : public testing::Test {
         },
         *budget_, metrics_);
     HttpServerConfig http;
-    http.error_response = [this](int status, std::string_view text) { return api_->transport_error(status, text); };
+    http.error_response = [this](int status, std::string_view text, std::string_view client) {
+      return api_->transport_error(status, text, client);
+    };
     server_.emplace(http, *budget_, [this](HttpRequest request, Responder responder) {
       io_thread_ = std::this_thread::get_id();
       api_->handle(std::move(request), std::move(responder));

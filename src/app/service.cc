@@ -98,8 +98,8 @@ Result<void> Service::listen(std::vector<ApiKey> keys) {
       api_config(options_, std::move(keys)), std::vector{served_model(options_, folder_, embedder_)},
       [this] { return ready(); }, *budget_, metrics_);
   HttpServerConfig config = http_config(options_);
-  config.error_response = [this](int status, std::string_view message) {
-    return api_->transport_error(status, message);
+  config.error_response = [this](int status, std::string_view message, std::string_view client) {
+    return api_->transport_error(status, message, client);
   };
   server_ = std::make_unique<HttpServer>(config, *budget_, [this](HttpRequest request, Responder responder) {
     api_->handle(std::move(request), std::move(responder));

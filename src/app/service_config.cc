@@ -47,6 +47,7 @@ ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys) {
   ApiConfig config;
   config.inputs_max = options.inputs_max;
   config.timeout_ms_default = options.request_timeout_ms;
+  config.body_bytes_max = options.body_bytes_max;
   config.refuse_token_ids = options.refuse_token_ids;
   config.api_keys = std::move(keys);
   config.cors_origins = options.cors_origins;
@@ -80,6 +81,7 @@ void show_limits(Metrics& metrics, const HttpServerConfig& http, const Scheduler
       {"body_timeout_ms", http.body_timeout_ms},
       {"idle_timeout_ms", http.idle_timeout_ms},
       {"write_timeout_ms", http.write_timeout_ms},
+      {"write_bytes_per_s_min", http.write_bytes_per_s_min},
       {"half_close_grace_ms", http.half_close_grace_ms},
       {"linger_timeout_ms", http.linger_timeout_ms},
       {"drain_timeout_ms", http.drain_timeout_ms},

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "base/result.h"
+
 namespace quern {
 
 class MemoryBudget {
@@ -40,8 +42,15 @@ class MemoryBudget {
       return true;
     }
     bool grow(int64_t bytes) { return resize(bytes_ + bytes); }
+    /// Takes over what `other` holds, when it holds nothing or is of the same budget.
+    bool absorb(Lease& other) {
+      if (bytes_ > 0 && other.bytes_ > 0 && budget_ != other.budget_) return false;
+      if (bytes_ == 0) std::swap(budget_, other.budget_);
+      bytes_ += std::exchange(other.bytes_, 0);
+      return true;
+    }
     int64_t bytes() const { return bytes_; }
-    const MemoryBudget* budget() const { return budget_; }
+    MemoryBudget* budget() const { return budget_; }
 
    private:
     MemoryBudget* budget_ = nullptr;
@@ -66,5 +75,9 @@ class MemoryBudget {
   std::atomic<int64_t> bytes_max_;
   std::atomic<int64_t> used_bytes_{0};
 };
+
+/// What a request is told for which there is no room: to try again (kOverloaded), or, when it needs more than the
+/// `bytes_max` of all, that it never will have (kPayloadTooLarge).
+Error out_of_budget(int64_t bytes_max, int64_t bytes_needed);
 
 }  // namespace quern

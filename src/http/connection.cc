@@ -1,6 +1,7 @@
 #include "http/connection.h"
 
 #include "base/clock.h"
+#include "http/content_decoder.h"
 
 namespace quern {
 
@@ -214,14 +215,15 @@ void Connection::dispatch_request() {
 HttpResponse Connection::refusal_response(const Refusal& refusal) const {
   HttpResponse response;
   if (io_.config.error_response) {
-    response = io_.config.error_response(refusal.status, refusal.message);
+    response = io_.config.error_response(refusal.status, refusal.message, client_address_);
   } else {
     response.content_type = "text/plain";
     response.body = refusal.message;
   }
   response.status = refusal.status;
   if (refusal.status == 415) response.add_header("Accept-Encoding", kContentCodings);
-  if (refusal.status == 503 && response.header_lines.find("Retry-After") == std::string::npos) {
+  const bool retry = refusal.status == 429 || refusal.status == 503;
+  if (retry && response.header_lines.find("Retry-After") == std::string::npos) {
     response.add_header("Retry-After", "1");
   }
   return response;
@@ -247,11 +249,10 @@ void Connection::tick(int64_t now) {
     const HttpServerConfig& config = io_.config;
     if (phase_ == Phase::kLingering) {
       if (now >= linger_deadline_us_) close();
-    } else if (writing_) {
-      if (now - write_progress_us_ <= config.write_timeout_ms * 1000) return;
+    } else if (writing_ && takes_too_slowly(now)) {
       io_.counters.timeouts.fetch_add(1, std::memory_order_relaxed);
       close();
-    } else if (parser_) {
+    } else if (parser_) {  // also of a client that is written to
       const bool in_body = body_started_us_ != 0;
       const int64_t limit_ms = in_body ? config.body_timeout_ms : config.header_timeout_ms;
       if (now - (in_body ? body_started_us_ : request_started_us_) <= limit_ms * 1000) return;
@@ -259,6 +260,8 @@ void Connection::tick(int64_t now) {
       refuse({408, std::string("The request ") + (in_body ? "body" : "head") + " did not arrive within " +
                        std::to_string(limit_ms) + " ms."});
       pump();
+    } else if (writing_) {
+      return;
     } else if (half_close_deadline_us_ != 0) {
       check_half_closed(now);
     } else if (nothing_in_flight()) {

@@ -19,8 +19,7 @@ constexpr uint32_t kSliceBytesMax = 1 << 30;  // zlib counts in 32 bits
 ContentCoding parse_content_coding(std::string_view value) {
   ContentCoding found = ContentCoding::kIdentity;
   while (!value.empty()) {
-    const std::string_view item = trim_whitespace(value.substr(0, value.find(',')));
-    value.remove_prefix(std::min(value.size(), value.find(',') == value.npos ? value.size() : value.find(',') + 1));
+    const std::string_view item = next_list_item(value);
     if (item.empty() || equal_ignoring_case(item, "identity")) continue;
     if (found != ContentCoding::kIdentity) return ContentCoding::kUnknown;
     if (equal_ignoring_case(item, "gzip") || equal_ignoring_case(item, "x-gzip")) {

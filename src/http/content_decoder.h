@@ -11,9 +11,9 @@
 #include <string>
 #include <string_view>
 
-namespace quern {
+#include "http/http_types.h"
 
-enum class ContentCoding { kIdentity, kGzip, kDeflate, kUnknown };
+namespace quern {
 
 /// What a Content-Encoding field asks for. Only one coding is undone: a list of two is kUnknown.
 ContentCoding parse_content_coding(std::string_view value);

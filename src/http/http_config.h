@@ -11,9 +11,10 @@
 
 namespace quern {
 
-/// Makes the answer to a request that the transport itself refuses (400, 408, 413, 415, 417, 431, 500, 501, 503, 505).
-/// Any io thread.
-using ErrorResponse = std::function<HttpResponse(int status, std::string_view message)>;
+/// Makes the answer to a request that the transport itself refuses (400, 408, 413, 415, 417, 429, 431, 500, 501, 503,
+/// 505). Any io thread.
+using ErrorResponse =
+    std::function<HttpResponse(int status, std::string_view message, std::string_view client_address)>;
 
 struct HttpServerConfig {
   std::string host = "127.0.0.1";
@@ -22,11 +23,12 @@ struct HttpServerConfig {
   int connections_max = 10'000;               // above it: 503 and close
   int pipeline_requests_max = 16;             // unanswered requests of one connection; above it we stop reading
   int64_t header_bytes_max = 32 * 1024;       // 431
-  int64_t body_bytes_max = 64 * 1024 * 1024;  // as sent and decoded; 413
+  int64_t body_bytes_max = 64 * 1024 * 1024;  // as sent; 413
   int64_t header_timeout_ms = 10'000;         // first byte of a request to the end of its head; 408
   int64_t body_timeout_ms = 60'000;           // end of the head to the end of the body; 408
   int64_t idle_timeout_ms = 120'000;          // keep-alive with nothing in flight; closed silently
   int64_t write_timeout_ms = 30'000;          // without the client taking a single byte; cut
+  int64_t write_bytes_per_s_min = 16 * 1024;  // what it must take on average, write_timeout_ms aside; cut
   int64_t half_close_grace_ms = 500;          // after the client's end of file: see Connection
   int64_t linger_timeout_ms = 2'000;          // reading on after an early refusal, so that the client sees it
   int64_t drain_timeout_ms = 30'000;          // stop(): in-flight work after that is cut

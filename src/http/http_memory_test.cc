@@ -4,6 +4,7 @@
 
 #include <mutex>
 
+#include "http/body_decoding.h"
 #include "http/http_test_client.h"
 #include "http/request_parser.h"
 
@@ -31,7 +32,9 @@ class HttpMemory : public testing::Test {
   /// Answers with the body and a "!", the lease of the request in the answer.
   HttpHandler echo() {
     return [](HttpRequest request, Responder responder) {
-      HttpResponse response = text_response(std::move(request.body) + "!");
+      const auto decoded = decode_body(request, 1 << 20, [] { return false; });
+      HttpResponse response = text_response(decoded ? std::move(request.body) + "!" : decoded.error().message);
+      if (!decoded) response.status = decoded.error().code == ErrorCode::kPayloadTooLarge ? 413 : 400;
       response.lease = std::move(request.lease);
       responder.send(std::move(response));
     };
@@ -93,9 +96,7 @@ TEST_F(HttpMemory, ContentCodingsAreUndone) {
 
 TEST_F(HttpMemory, BombIs413AndNeverHeldWhole) {
   MemoryBudget budget(64 << 20);
-  HttpServerConfig config;
-  config.body_bytes_max = 1 << 20;
-  HttpServer server(config, budget, echo());
+  HttpServer server({}, budget, echo());
   ASSERT_TRUE(server.start().ok());
   const std::string fits = compress(std::string(1 << 20, 'x'), kGzip);
   const std::string bomb = compress(std::string((1 << 20) + 1, 'x'), kGzip);
@@ -128,7 +129,7 @@ TEST_F(HttpMemory, BoundedOverAllConnections) {
   }));
   EXPECT_GE(budget.used_bytes(), 80'000);
   const std::string refused = ask(server, body);
-  EXPECT_TRUE(refused.starts_with("HTTP/1.1 503 ")) << refused;
+  EXPECT_TRUE(refused.starts_with("HTTP/1.1 429 ")) << refused;
   EXPECT_NE(refused.find("\r\nRetry-After: "), std::string::npos) << refused;
   EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").ends_with("alive"));
   for (auto& [request, responder] : waiting) responder.send(text_response("done"));
@@ -176,10 +177,51 @@ TEST_F(HttpMemory, AnswersAreCountedUntilTheyAreWritten) {
   Client slow(server.port());
   slow.send("GET / HTTP/1.0\r\n\r\n");
   EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() >= 32 << 20; }));
-  EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 503 "));  // no room for a second one
+  EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 429 "));  // no room for a second one
   EXPECT_GT(slow.read_all().size(), size_t{32} << 20);
   EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
   EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 200 "));
+}
+
+// Answers too small to be written by themselves wait behind one that is not there yet, on one connection after another.
+TEST_F(HttpMemory, ManySmallAnswersThatWaitAreBounded) {
+  constexpr size_t kAnswerBytes = 12'000, kBehind = 10, kBudget = 400'000;
+  MemoryBudget budget(kBudget);
+  std::mutex mutex;
+  std::vector<Responder> held;
+  std::atomic<size_t> answered{0};
+  HttpServer server({}, budget, [&](HttpRequest request, Responder responder) {
+    if (request.path() == "/hold") {
+      std::lock_guard lock(mutex);
+      return held.push_back(std::move(responder));
+    }
+    responder.send(text_response(request.path() == "/tiny" ? "alive" : std::string(kAnswerBytes, 'x')));
+    ++answered;
+  });
+  ASSERT_TRUE(server.start().ok());
+  std::string pipeline = "GET /hold HTTP/1.1\r\nHost: h\r\n\r\n";
+  for (size_t i = 0; i < kBehind; ++i) pipeline += kGet;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.push_back(std::make_unique<Client>(server.port()));
+    clients.back()->send(pipeline);
+  }
+  ASSERT_TRUE(becomes_true([&] { return answered == 8 * kBehind; }));
+  EXPECT_GT(budget.used_bytes(), static_cast<int64_t>(kBudget - 2 * kAnswerBytes));
+  EXPECT_LE(budget.used_bytes(), static_cast<int64_t>(kBudget));
+  EXPECT_TRUE(ask(server, "GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.1 429 "));
+  EXPECT_TRUE(ask(server, "GET /tiny HTTP/1.0\r\n\r\n").ends_with("alive"));
+  held.clear();
+  size_t whole = 0, refused = 0;
+  for (auto& client : clients) {
+    client->half_close();
+    const std::string answers = client->read_all();
+    whole += count(answers, "HTTP/1.1 200 ");
+    refused += count(answers, "HTTP/1.1 429 ");
+  }
+  EXPECT_EQ(whole + refused, 8 * kBehind);
+  EXPECT_LE(whole * kAnswerBytes, kBudget);
+  EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
 }
 
 }  // namespace

@@ -226,5 +226,40 @@ TEST(HttpServer, StopEndsALoopWhoseTickIsDue) {
   stopper.join();
 }
 
+// A reader that never stops taking a little holds its answer no longer than the answer's size allows.
+TEST(HttpServer, AReaderThatIsTooSlowOnAverageIsCut) {
+  constexpr size_t kBytes = 64 << 20;
+  HttpServerConfig config;
+  config.write_timeout_ms = 400;
+  config.write_bytes_per_s_min = int64_t{1} << 40;
+  HttpServer server(config, ample_budget(),
+                    [](HttpRequest, Responder responder) { responder.send(text_response(std::string(kBytes, 'x'))); });
+  ASSERT_TRUE(server.start().ok());
+  Client slow(server.port());
+  slow.send("GET / HTTP/1.0\r\n\r\n");
+  size_t taken = 0;
+  while (const size_t bytes = slow.read_some(16 * 1024)) {
+    taken += bytes;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  EXPECT_LT(taken, kBytes);
+  EXPECT_EQ(server.counters().timeouts, 1u);
+  EXPECT_TRUE(becomes_true([&] { return server.counters().connections_open == 0; }));
+}
+
+// What a client is late with does not depend on what it is late in taking.
+TEST(HttpServer, ASlowBodyIsTimedWhileAnAnswerIsWritten) {
+  HttpServerConfig config;
+  config.body_timeout_ms = 50;
+  HttpServer server(config, ample_budget(), [](HttpRequest, Responder responder) {
+    responder.send(text_response(std::string(64 << 20, 'x')));
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client client(server.port());
+  client.send(std::string(kGet) + "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc");
+  EXPECT_TRUE(becomes_true([&] { return server.counters().timeouts == 1; }));
+  EXPECT_TRUE(client.read_all().find("HTTP/1.1 408 ") != std::string::npos);
+}
+
 }  // namespace
 }  // namespace quern

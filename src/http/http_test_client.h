@@ -43,6 +43,12 @@ class Client {
     }
     return out;
   }
+  /// At most so many bytes; 0 when the server has closed.
+  size_t read_some(size_t bytes_max) {
+    std::string piece(bytes_max, '\0');
+    boost::system::error_code ec;
+    return socket_.read_some(boost::asio::buffer(piece), ec);
+  }
   void half_close() { socket_.shutdown(boost::asio::ip::tcp::socket::shutdown_send); }
   void close() { socket_.close(); }
   void reset() {

@@ -95,4 +95,11 @@ std::string_view reason_phrase(int status) {
   }
 }
 
+std::string_view next_list_item(std::string_view& list) {
+  const size_t comma = list.find(',');
+  const std::string_view item = trim_whitespace(list.substr(0, comma));
+  list = comma == std::string_view::npos ? std::string_view() : list.substr(comma + 1);
+  return item;
+}
+
 }  // namespace quern

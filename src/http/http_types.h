@@ -27,6 +27,9 @@ T& make_anew(T& to, T&& from) noexcept {
   return *std::construct_at(&to, std::move(from));
 }
 
+/// How a body was packed for the way here.
+enum class ContentCoding { kIdentity, kGzip, kDeflate, kUnknown };
+
 /// One parsed request. The head is kept as one string with offsets into it, so that a request costs few allocations.
 class HttpRequest {
  public:
@@ -45,7 +48,8 @@ class HttpRequest {
   /// Bytes of the head, as this object holds it.
   size_t head_bytes() const { return head_.capacity() + headers_.capacity() * sizeof(headers_[0]); }
 
-  std::string body;  // decoded: a Content-Encoding has been undone
+  std::string body;                                 // as sent: see decode_body()
+  ContentCoding coding = ContentCoding::kIdentity;  // of the body
   /// Pays for head and body; who keeps parts of them, or makes more of them, keeps it or lets it grow.
   MemoryBudget::Lease lease;
   std::string client_address;    // "127.0.0.1:50312"
@@ -95,6 +99,9 @@ std::string_view reason_phrase(int status);
 
 /// True when both are equal but for ASCII case.
 bool equal_ignoring_case(std::string_view a, std::string_view b);
+
+/// Takes the next item off a comma-separated list, without the spaces around it; perhaps empty.
+std::string_view next_list_item(std::string_view& list);
 
 /// Without spaces and tabs at both ends.
 std::string_view trim_whitespace(std::string_view text);

@@ -11,13 +11,14 @@ constexpr size_t kWriteBuffersMax = 16;
 }  // namespace
 
 // The piece that small things are appended to.
-std::string& OutputQueue::tail() {
+OutputQueue::Piece& OutputQueue::tail() {
   if (pieces_.empty() || pieces_.back().bytes.size() > kSmallBodyBytes) pieces_.emplace_back().bytes.reserve(256);
-  return pieces_.back().bytes;
+  return pieces_.back();
 }
 
 void OutputQueue::add(HttpResponse response, const Frame& frame) {
-  std::string& out = tail();
+  Piece& piece = tail();
+  std::string& out = piece.bytes;
   char digits[24];
   const auto number = [&digits](auto value) {
     return std::string_view(digits, std::to_chars(digits, digits + sizeof digits, value).ptr - digits);
@@ -36,7 +37,8 @@ void OutputQueue::add(HttpResponse response, const Frame& frame) {
   }
   out.append("\r\n");
   if (frame.head_only || response.status == 204) return;
-  if (response.body.size() <= kSmallBodyBytes) {
+  if (response.lease.bytes() == 0) unpaid_bytes_ += static_cast<int64_t>(response.body.size());
+  if (response.body.size() <= kSmallBodyBytes && piece.lease.absorb(response.lease)) {
     out.append(response.body);
   } else {
     pieces_.push_back({std::move(response.body), std::move(response.lease)});
@@ -59,6 +61,7 @@ size_t OutputQueue::write_to(boost::asio::ip::tcp::socket& socket, boost::system
   if (index_ == pieces_.size()) {
     pieces_.clear();
     index_ = offset_ = 0;
+    unpaid_bytes_ = 0;
   }
   return written;
 }

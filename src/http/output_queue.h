@@ -14,13 +14,15 @@
 
 namespace quern {
 
-/// Bodies up to this size are copied behind their head, so that small answers leave in one piece; they take no lease.
+/// Bodies up to this size are copied behind their head, so that small answers leave in one piece.
 constexpr size_t kSmallBodyBytes = 16 * 1024;
 
 class OutputQueue {
  public:
   bool empty() const { return pieces_.empty(); }
-  void add(std::string_view text) { tail().append(text); }
+  /// Of bodies that came without a lease.
+  int64_t unpaid_bytes() const { return unpaid_bytes_; }
+  void add(std::string_view text) { tail().bytes.append(text); }
   /// What the answer's head depends on besides the answer.
   struct Frame {
     std::string_view date;
@@ -37,13 +39,14 @@ class OutputQueue {
     std::string bytes;
     MemoryBudget::Lease lease;
   };
-  std::string& tail();
+  Piece& tail();
   void drop_written(size_t bytes);
 
   std::vector<Piece> pieces_;
   std::vector<boost::asio::const_buffer> buffers_;
   size_t index_ = 0;   // the piece under way
   size_t offset_ = 0;  // in it
+  int64_t unpaid_bytes_ = 0;
 };
 
 }  // namespace quern

@@ -5,6 +5,8 @@
 
 #include "base/ascii.h"
 #include "base/excerpt.h"
+#include "http/body_decoding.h"
+#include "http/content_decoder.h"
 #include "http/request_target.h"
 
 namespace quern {
@@ -12,10 +14,6 @@ namespace quern {
 namespace http = boost::beast::http;
 
 namespace {
-
-// simdjson reads past the end of a document; a body with room there needs no copy.
-constexpr size_t kBodySlackBytes = 64;
-constexpr size_t kBodyFirstBytes = 16 * 1024;
 
 // "0\r\n\r\n": every unfinished chunked body ends in at least that many unread bytes, and Beast 1.74 asserts that it is
 // called with no fewer once it has seen the 0.
@@ -66,13 +64,8 @@ bool hold_for_request(MemoryBudget& budget, MemoryBudget::Lease& lease, int64_t 
 }
 
 Refusal budget_refusal(const MemoryBudget& budget, int64_t bytes_needed) {
-  const int64_t bytes_max = request_bytes_max(budget);
-  if (bytes_needed > bytes_max) {
-    return {413, "The request needs " + std::to_string(bytes_needed) + " bytes of memory; all requests together get " +
-                     std::to_string(bytes_max) + "."};
-  }
-  return {503, "Requests and answers in memory have reached the server's limit of " +
-                   std::to_string(budget.bytes_max()) + " bytes. Try again later."};
+  Error error = out_of_budget(request_bytes_max(budget), bytes_needed);
+  return {error.code == ErrorCode::kPayloadTooLarge ? 413 : 429, std::move(error.message)};
 }
 
 RequestParser::RequestParser(const HttpServerConfig& config, MemoryBudget& budget) : config_(config), budget_(budget) {
@@ -169,10 +162,8 @@ void RequestParser::on_header_impl(error_code& ec) {
 }
 
 void RequestParser::check_expectations(error_code& ec) {
-  std::string_view rest = expect_;
-  while (!rest.empty()) {
-    const std::string_view item = trim_whitespace(rest.substr(0, rest.find(',')));
-    rest.remove_prefix(std::min(rest.size(), item.size() + 1 + static_cast<size_t>(item.data() - rest.data())));
+  for (std::string_view rest = expect_; !rest.empty();) {
+    const std::string_view item = next_list_item(rest);
     if (equal_ignoring_case(item, "100-continue")) {
       expect_continue_ = true;
     } else if (!item.empty()) {
@@ -189,7 +180,7 @@ void RequestParser::begin_body(error_code& ec) {
                       excerpt(content_encoding_) + "\".",
                   ec);
   }
-  if (coding != ContentCoding::kIdentity) decoder_.emplace(coding);
+  request_.coding = coding;
   const auto declared = static_cast<int64_t>(content_length().value_or(0));
   if (declared > request_bytes_max(budget_)) {
     refusal_ = budget_refusal(budget_, declared);
@@ -201,66 +192,31 @@ void RequestParser::begin_body(error_code& ec) {
 
 // Holds the head and `body_bytes`; refuses when that is not granted.
 bool RequestParser::hold(size_t body_bytes) {
-  const auto bytes =
-      static_cast<int64_t>(request_.head_bytes() + body_bytes + (decoder_ ? ContentDecoder::kStateBytes : size_t{0}));
+  const auto bytes = static_cast<int64_t>(request_.head_bytes() + body_bytes);
   if (hold_for_request(budget_, request_.lease, bytes)) return true;
   refusal_ = budget_refusal(budget_, bytes);
   return false;
 }
 
-// Doubles the body's room, up to what was declared. The lease covers the old room and the new while both are there.
 bool RequestParser::append_body(std::string_view bytes) {
   std::string& body = request_.body;
   const size_t needed = body.size() + bytes.size();
   if (needed > static_cast<size_t>(config_.body_bytes_max)) {
-    refusal_ = Refusal{413, "The request body is larger than " + std::to_string(config_.body_bytes_max) + " bytes" +
-                                (decoder_ ? ", decoded." : ".")};
+    refusal_ = Refusal{413, "The request body is larger than " + std::to_string(config_.body_bytes_max) + " bytes."};
     return false;
   }
-  if (needed + kBodySlackBytes > body.capacity()) {
-    size_t room_max = static_cast<size_t>(config_.body_bytes_max);
-    if (!decoder_ && content_length()) room_max = std::max(needed, static_cast<size_t>(*content_length()));
-    const size_t doubled = std::min(std::max(2 * body.capacity(), kBodyFirstBytes), room_max);
-    const size_t room = std::max(doubled, needed) + kBodySlackBytes;
-    if (!hold(room + body.capacity())) return false;
-    std::string larger;
-    larger.reserve(room);
-    larger.append(body);
-    body.swap(larger);
-    std::string().swap(larger);
-    if (!hold(body.capacity())) return false;
-  }
+  size_t room_max = static_cast<size_t>(config_.body_bytes_max);
+  if (content_length()) room_max = std::max(needed, static_cast<size_t>(*content_length()));
+  if (!make_body_room(body, needed, room_max, [this](size_t room) { return hold(room); })) return false;
   body.append(bytes);
   return true;
 }
 
 size_t RequestParser::on_body_impl(string_view body, error_code& ec) {
-  using Outcome = ContentDecoder::Outcome;
-  const auto take = [this](std::string_view bytes) { return append_body(bytes); };
-  const Outcome outcome =
-      decoder_ ? decoder_->decode(std_view(body), take) : (take(std_view(body)) ? Outcome::kMore : Outcome::kStopped);
-  if (outcome == Outcome::kMalformed) {
-    refuse(400, "The request body is not what its Content-Encoding, \"" + excerpt(content_encoding_) + "\", says.", ec);
-  } else if (outcome == Outcome::kNoMemory) {
-    refuse(503, "There is no memory to decode the request body. Try again later.", ec);
-  } else if (outcome == Outcome::kStopped) {
-    ec = http::make_error_code(http::error::body_limit);
-  }
+  if (!append_body(std_view(body))) ec = http::make_error_code(http::error::body_limit);
   return body.size();
 }
 
 size_t RequestParser::on_chunk_body_impl(uint64_t, string_view body, error_code& ec) { return on_body_impl(body, ec); }
-
-void RequestParser::on_finish_impl(error_code& ec) {
-  if (decoder_ && !decoder_->is_whole()) {
-    return refuse(400,
-                  "The request body ends before its Content-Encoding, \"" + excerpt(content_encoding_) +
-                      "\", says that it is whole.",
-                  ec);
-  }
-  if (!decoder_) return;
-  decoder_.reset();
-  (void)hold(request_.body.capacity());
-}
 
 }  // namespace quern

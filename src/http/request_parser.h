@@ -12,7 +12,6 @@
 #include <string>
 
 #include "base/memory_budget.h"
-#include "http/content_decoder.h"
 #include "http/http_config.h"
 #include "http/http_types.h"
 
@@ -62,7 +61,7 @@ class RequestParser : private boost::beast::http::basic_parser<true> {
   size_t on_body_impl(string_view body, error_code& ec) override;
   void on_chunk_header_impl(uint64_t, string_view, error_code&) override {}
   size_t on_chunk_body_impl(uint64_t remain, string_view body, error_code& ec) override;
-  void on_finish_impl(error_code& ec) override;
+  void on_finish_impl(error_code&) override {}
 
   bool find_bare_lf(std::string_view bytes);
   void refuse(int status, std::string message, error_code& ec);
@@ -76,7 +75,6 @@ class RequestParser : private boost::beast::http::basic_parser<true> {
   MemoryBudget& budget_;
   HttpRequest request_;
   std::optional<Refusal> refusal_;
-  std::optional<ContentDecoder> decoder_;
   std::string authority_;         // of an absolute target
   std::string content_encoding_;  // fields of one name, joined by commas
   std::string expect_;

@@ -15,8 +15,8 @@ namespace {
 constexpr int64_t kNeverUs = std::numeric_limits<int64_t>::max();
 
 /// What kind of load a seed draws: each finds other faults.
-enum class Load { kMixed, kLongStream, kTightShort, kOverload };
-constexpr int kLoads = 4;
+enum class Load { kMixed, kLongStream, kTightShort, kOverload, kCrowdedLong };
+constexpr int kLoads = 5;
 
 class Simulation {
  public:
@@ -24,15 +24,14 @@ class Simulation {
       : random_(seed),
         load_(static_cast<Load>(seed % kLoads)),
         calm_(1 << draw(2, 8)),
-        clients_(draw(2, 12)),
+        clients_(load_ == Load::kCrowdedLong ? draw(12, 40) : draw(2, 12)),
         config_(draw_config()),
         replicas_(static_cast<size_t>(draw(1, 3))),
         scheduler_(config_, static_cast<int32_t>(replicas_.size())),
         oracle_(config_, static_cast<int32_t>(replicas_.size())) {}
 
   SimulationResult run() {
-    for (int events = load_ == Load::kLongStream ? 1000 : draw(100, 600); events > 0 && oracle_.violation().empty();
-         --events) {
+    for (int events = comes_in_stream() ? 1000 : draw(100, 600); events > 0 && oracle_.violation().empty(); --events) {
       advance();
       disturb();
       start_batches();
@@ -59,6 +58,7 @@ class Simulation {
   };
 
   int draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+  bool comes_in_stream() const { return load_ == Load::kLongStream || load_ == Load::kCrowdedLong; }
   bool one_in(int n) { return draw(1, n) == 1; }
 
   SchedulerConfig draw_config() {
@@ -67,7 +67,7 @@ class Simulation {
     config.batch_spans_max = draw(2, 40);
     config.batches_in_flight_max = draw(1, 3);
     config.block_tokens = 1 << draw(0, 6);
-    config.context_tokens_max = load_ == Load::kLongStream ? draw(4, 12) * config.batch_tokens_max : draw(1, 2000);
+    config.context_tokens_max = comes_in_stream() ? draw(4, 12) * config.batch_tokens_max : draw(1, 2000);
     config.queue_tokens_max = load_ == Load::kOverload ? draw(1, 20'000) : 1'000'000;
     config.queue_jobs_max = draw(1, 200);
     config.skipped_jobs_max = draw(0, 6);
@@ -82,6 +82,8 @@ class Simulation {
       case Load::kLongStream:  // now and then a full context in a stream of Jobs just beyond the short ones
         if (one_in(30)) return context;
         return std::min(context, one_in(3) ? draw(1, is_short) : is_short + draw(1, std::max(1, is_short / 2)));
+      case Load::kCrowdedLong:  // the same among Jobs of which a few fill the blocks
+        return one_in(20) ? context : std::max(1, draw(context / 4, context / 2));
       case Load::kTightShort:  // short ones of which few fit together, among tiny ones
         return std::min(context, one_in(2) ? draw(std::max(1, is_short * 2 / 3), is_short) : draw(1, 3));
       default:
@@ -96,7 +98,7 @@ class Simulation {
       if (!replica.running.empty()) next_us = std::min(next_us, replica.running.front().ends_us);
       if (!replica.is_up) next_us = std::min(next_us, replica.up_us);
     }
-    if (load_ == Load::kLongStream && next_us != kNeverUs && arrives_us_ != kNeverUs) {
+    if (comes_in_stream() && next_us != kNeverUs && arrives_us_ != kNeverUs) {
       // As many clients as that, each of which sends when it has its answer.
       if (oracle_.live_jobs() < static_cast<size_t>(clients_)) next_us = arrives_us_ = now_us_;
     }
@@ -131,6 +133,7 @@ class Simulation {
   int64_t arrival_gap_us() {
     switch (load_) {
       case Load::kLongStream:
+      case Load::kCrowdedLong:
         return 1'000'000;  // unless a client is free: see advance()
       case Load::kOverload:
         return draw(0, 3'000);
@@ -204,7 +207,7 @@ class Simulation {
   std::mt19937_64 random_;
   const Load load_;
   const int calm_;     // events from one disturbance to the next
-  const int clients_;  // of kLongStream
+  const int clients_;  // of the streams
   const SchedulerConfig config_;
   std::vector<SimReplica> replicas_;
   Scheduler scheduler_;

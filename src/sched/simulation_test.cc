@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 #include "sched/mutant.h"
 
@@ -15,15 +17,16 @@ namespace {
 
 constexpr uint64_t kMutantSeeds = 300;
 
+// By more than a lucky seed: one in twenty at least.
 TEST(SimulationMutantTest, IsFound) {
+  std::vector<std::string> found;
   for (uint64_t seed = 0; seed < kMutantSeeds; ++seed) {
     const SimulationResult result = simulate(seed);
-    if (result.violation.empty()) continue;
-    std::printf("mutant %d, seed %llu: %s\n", static_cast<int>(kMutant), static_cast<unsigned long long>(seed),
-                result.violation.c_str());
-    return;
+    if (!result.violation.empty()) found.push_back("seed " + std::to_string(seed) + ": " + result.violation);
   }
-  FAIL() << "the simulation does not see mutant " << static_cast<int>(kMutant);
+  std::printf("mutant %d is found by %zu of %llu seeds; %s\n", static_cast<int>(kMutant), found.size(),
+              static_cast<unsigned long long>(kMutantSeeds), found.empty() ? "" : found.front().c_str());
+  EXPECT_GE(found.size(), kMutantSeeds / 20);
 }
 
 #else

@@ -2,15 +2,7 @@
 
 #include <algorithm>
 
-#include "tokenizer/unicode.h"
-
 namespace quern {
-namespace {
-
-uint64_t pair_of(char32_t left, char32_t right) { return uint64_t{left} << 32 | right; }
-
-}  // namespace
-
 void AddedTokens::add(std::string_view content, int32_t id) {
   std::vector<Entry>& entries = by_first_byte_[static_cast<unsigned char>(content.front())];
   const auto at = std::find_if(entries.begin(), entries.end(),
@@ -18,14 +10,6 @@ void AddedTokens::add(std::string_view content, int32_t id) {
   entries.insert(at, Entry{std::string(content), id});
   ++count_;
   longest_ = std::max(longest_, content.size());
-  size_t next = 0;
-  for (char32_t left = next_code_point(content, next); next < content.size();) {
-    const char32_t right = next_code_point(content, next);
-    const uint64_t pair = pair_of(left, right);
-    const auto place = std::lower_bound(pairs_.begin(), pairs_.end(), pair);
-    if (place == pairs_.end() || *place != pair) pairs_.insert(place, pair);
-    left = right;
-  }
 }
 
 AddedTokens::Match AddedTokens::find(std::string_view text, size_t from) const {
@@ -38,8 +22,13 @@ AddedTokens::Match AddedTokens::find(std::string_view text, size_t from) const {
   return {text.size(), text.size(), -1};
 }
 
-bool AddedTokens::has_pair(char32_t left, char32_t right) const {
-  return std::binary_search(pairs_.begin(), pairs_.end(), pair_of(left, right));
+bool AddedTokens::spans(std::string_view text, size_t at) const {
+  for (size_t begin = at - std::min(at, std::max<size_t>(longest_, 1) - 1); begin < at; ++begin) {
+    for (const Entry& entry : by_first_byte_[static_cast<unsigned char>(text[begin])]) {
+      if (begin + entry.content.size() > at && text.substr(begin).starts_with(entry.content)) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace quern

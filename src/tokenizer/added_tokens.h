@@ -27,8 +27,8 @@ class AddedTokens {
   bool empty() const { return count_ == 0; }
   /// Bytes of the longest content, 0 when there is none.
   size_t longest() const { return longest_; }
-  /// True when a content has these two characters side by side.
-  bool has_pair(char32_t left, char32_t right) const;
+  /// True when a content stands in `text` with `at` inside it.
+  bool spans(std::string_view text, size_t at) const;
 
  private:
   struct Entry {
@@ -38,7 +38,6 @@ class AddedTokens {
   std::array<std::vector<Entry>, 256> by_first_byte_;  // each longest first
   size_t count_ = 0;
   size_t longest_ = 0;
-  std::vector<uint64_t> pairs_;  // of neighbouring characters; sorted
 };
 
 }  // namespace quern

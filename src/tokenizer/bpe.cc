@@ -56,13 +56,35 @@ struct Candidate {
   bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : at > other.at; }
 };
 
-/// Merges one window at a time; keeps its memory from window to window.
+/// Merges one window at a time; keeps its memory from window to window, and remembers some of them: a word that repeats
+/// itself is merged once.
 class WindowEncoder {
  public:
-  explicit WindowEncoder(const Bpe& bpe) : bpe_(bpe) {}
+  /// `remembers`: pays where there are many windows.
+  explicit WindowEncoder(const Bpe& bpe, bool remembers = false)
+      : bpe_(bpe), remembered_(remembers ? kRemembered : 0) {}
 
   /// The encoding of `window`, valid until the next call.
   const std::vector<int32_t>& encode(std::string_view window) {
+    if (remembered_.empty() || window.size() > kRememberedBytesMax) return merge(window);
+    Remembered& entry = remembered_[std::hash<std::string_view>()(window) % kRemembered];
+    if (entry.window != window) {
+      entry.ids = merge(window);
+      entry.window = window;
+    }
+    return entry.ids;
+  }
+
+ private:
+  static constexpr size_t kRemembered = 128;
+  static constexpr size_t kRememberedBytesMax = 2048;
+  struct Remembered {
+    std::string window;
+    std::vector<int32_t> ids;
+  };
+
+  const std::vector<int32_t>& merge(std::string_view window) {
+    Bpe::merged_bytes() += window.size();
     ids_.clear();
     if (window.size() <= kScanSymbolsMax) {
       int32_t symbols[kScanSymbolsMax] = {};
@@ -74,7 +96,6 @@ class WindowEncoder {
     return ids_;
   }
 
- private:
   void push_candidate(int32_t at) {
     const uint32_t rank = bpe_.merges.find(symbols_[at].id, symbols_[symbols_[at].next].id).rank;
     if (rank != MergeTable::kNoRank) heap_.push_back({rank, at});
@@ -117,6 +138,7 @@ class WindowEncoder {
   }
 
   const Bpe& bpe_;
+  std::vector<Remembered> remembered_;
   std::vector<Symbol> symbols_;
   std::vector<Candidate> heap_;
   std::vector<int32_t> ids_;
@@ -128,10 +150,11 @@ struct Shared {
   size_t right = 0;  // of `right`
 };
 
-/// Both encodings begin at the same byte. `last`: the last token that they share, else the first.
-Shared find_shared(const Vocab& vocab, std::span<const int32_t> left, std::span<const int32_t> right, bool last) {
+/// `right` begins `right_at` bytes after `left`. `last`: the last token that they share, else the first.
+Shared find_shared(const Vocab& vocab, std::span<const int32_t> left, std::span<const int32_t> right, bool last,
+                   size_t right_at = 0) {
   Shared shared;
-  size_t left_at = 0, right_at = 0;  // bytes
+  size_t left_at = 0;  // bytes, as right_at
   for (size_t i = 0, j = 0; i < left.size() && j < right.size();) {
     const size_t left_end = left_at + vocab.bytes(left[i]).size();
     const size_t right_end = right_at + vocab.bytes(right[j]).size();
@@ -149,6 +172,7 @@ Shared find_shared(const Vocab& vocab, std::span<const int32_t> left, std::span<
 // do not join are tried with twice the overlap.
 constexpr size_t kWindowBytes = 256;
 constexpr size_t kOverlapBytes = 64;
+constexpr size_t kManyWindowsBytes = 16 * kWindowBytes;
 
 }  // namespace
 
@@ -212,7 +236,7 @@ void Bpe::encode_word(std::string_view word, std::vector<int32_t>& ids) const {
     for (size_t i = 0; i < word.size(); ++i) symbols[i] = byte_ids[static_cast<unsigned char>(word[i])];
     return encode_by_scan(merges, symbols, word.size(), ids);
   }
-  WindowEncoder windows(*this);
+  WindowEncoder windows(*this, word.size() > kManyWindowsBytes);
   const size_t base = ids.size();
   size_t overlap = kOverlapBytes;
   for (size_t end = 0; end < word.size();) {  // ids[base..] is the encoding of word[0..end)
@@ -245,6 +269,34 @@ size_t Bpe::count_sure(std::string_view word, std::span<const int32_t> ids) cons
     sure = std::min(sure, find_shared(vocab, tail, window, /*last=*/true).left);
   }
   return sure == 0 ? 0 : from + sure;
+}
+
+size_t Bpe::count_unsure(std::string_view word, std::span<const int32_t> ids) const {
+  // The mirror of count_sure(): there is a border at one of the first token_bytes_max places, and from there on the
+  // encoding is that of the rest. Where the encodings from all of them have joined, it is sure.
+  const size_t overlap = 2 * token_bytes_max + kOverlapBytes;
+  size_t unsure = 0;
+  WindowEncoder windows(*this);
+  for (size_t border = 1; border < token_bytes_max; ++border) {
+    const std::vector<int32_t>& window = windows.encode(word.substr(border, overlap));
+    const Shared shared = find_shared(vocab, ids, window, /*last=*/false, border);
+    if (shared.left == 0) return ids.size();
+    unsure = std::max(unsure, shared.left - 1);
+  }
+  return unsure;
+}
+
+void Bpe::encode_ending(std::string_view end, std::vector<int32_t>& ids) const {
+  if (end.size() <= token_bytes_max) return;
+  const size_t base = ids.size();
+  encode_word(end, ids);
+  const auto begin = ids.begin() + static_cast<ptrdiff_t>(base);
+  ids.erase(begin, begin + static_cast<ptrdiff_t>(count_unsure(end, std::span(ids).subspan(base))));
+}
+
+uint64_t& Bpe::merged_bytes() {
+  static thread_local uint64_t bytes = 0;
+  return bytes;
 }
 
 void Bpe::encode_beginning(std::string_view begin, std::vector<int32_t>& ids) const {

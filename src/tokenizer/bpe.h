@@ -95,17 +95,27 @@ struct Bpe {
   bool ignore_merges = false;         // a word that is a token is that token, whatever the merges say
   size_t token_bytes_max = 0;         // no merge makes a token of more bytes
 
-  /// Appends the ids of one word: time n log n in its bytes, memory for one window beside the ids.
+  /// Appends the ids of one word: time n log n in its bytes, less where it repeats itself; memory for some windows
+  /// beside the ids.
   void encode_word(std::string_view word, std::vector<int32_t>& ids) const;
 
   /// `begin` is the beginning of a word that may go on. Appends the ids with which the word's encoding begins however
   /// it goes on, as far as they are sure: perhaps none.
   void encode_beginning(std::string_view begin, std::vector<int32_t>& ids) const;
 
+  /// `end` is the end of a word that may begin earlier. Appends the ids with which the word's encoding ends wherever it
+  /// begins, as far as they are sure: perhaps none.
+  void encode_ending(std::string_view end, std::vector<int32_t>& ids) const;
+
+  /// Bytes of long words that this thread has merged: what tests count, where time would tell of the machine.
+  static uint64_t& merged_bytes();
+
  private:
   size_t token_bytes(int32_t id) const { return vocab.bytes(id).size(); }
   /// How many of ids[base..], the encoding of `word` in windows up to its end, stand when the word goes on.
   size_t count_sure(std::string_view word, std::span<const int32_t> ids) const;
+  /// How many first ones of `ids`, the encoding of `word`, may be others when it begins earlier.
+  size_t count_unsure(std::string_view word, std::span<const int32_t> ids) const;
 };
 
 }  // namespace quern

@@ -172,11 +172,49 @@ size_t Splitter::sure_end(std::string_view text, size_t at) const {
   return previous_code_point(text, text.size());
 }
 
-bool Splitter::is_border(char32_t before, char32_t after) {
+// True when a word ends between these two neighbours, whatever surrounds them.
+bool Splitter::is_border(char32_t before, char32_t after) const {
   const auto class_of = [flags = unicode_flags()](char32_t c) { return static_cast<CharClass>(flags[c] & kClassMask); };
   const CharClass left = class_of(before), right = class_of(after);
   if (left == CharClass::kLetter) return right != CharClass::kLetter;
+  if (left == CharClass::kNumber && right == CharClass::kNumber) return digits_max_ == 1;
   return (left == CharClass::kNumber) != (right == CharClass::kNumber);
+}
+
+// Inside a run of one class a word goes on to where the run says, but for these: a contraction ends at most two letters
+// behind its apostrophe; the last of a run may belong to the letters behind it; newlines behind punctuation are its own
+// up to the first that is none, those of other whitespace up to the last.
+Splitter::Place Splitter::first_known(std::string_view text, size_t from) const {
+  constexpr size_t kLettersBefore = 3;
+  const Scanner scanner{text};
+  size_t at = 0, next = 0, run = 0;  // `run` characters of class `left` end at `at`
+  CharClass left = CharClass::kOther;
+  char32_t before = 0;
+  if (from > 0) from = previous_code_point(text, from);
+  for (size_t back = 0; back < kLettersBefore && from > 0; ++back) from = previous_code_point(text, from);
+  for (at = from; at < text.size(); at = next) {
+    next = at;
+    const char32_t after = next_code_point(text, next);
+    size_t end = at;
+    const CharClass right = scanner.class_at(at, end);
+    if (run > 0 && is_border(before, after)) return {at, false};
+    if (run > 0 && left == right && right != CharClass::kNumber) {
+      size_t beyond = next;
+      const bool goes_on = next < text.size() && scanner.class_at(next, beyond) == right;
+      if (right == CharClass::kLetter ? run >= kLettersBefore : goes_on) {
+        const bool newlines = right == CharClass::kSpace && before < 0x80 && Scanner::is_newline(char(before)) &&
+                              Scanner::is_newline(text[at]);
+        const size_t after_newlines = newlines ? scanner.newlines(at) : at;
+        if (!newlines || after_newlines == text.size()) return {at, true};
+        if (scanner.class_at(after_newlines, end) != CharClass::kSpace) return {at, true};
+        next = after_newlines;  // the character before it is a newline
+      }
+    }
+    run = left == right ? run + 1 : 1;
+    left = right;
+    before = next == end ? after : U'\n';
+  }
+  return {text.size(), false};
 }
 
 Result<size_t> Splitter::match(std::string_view text, size_t at) const {

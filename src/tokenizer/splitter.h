@@ -37,13 +37,20 @@ class Splitter {
   static size_t sure_words_end(std::string_view text);
   /// `text` may go on and a word starts at `at`, with its end beyond sure_words_end(). How far it goes at least.
   size_t sure_end(std::string_view text, size_t at) const;
-  /// True when a word ends between these two neighbours, whatever surrounds them.
-  static bool is_border(char32_t before, char32_t after);
+  /// A place in a text whose beginning is missing. From it on words are those of the whole text: the first one's end is
+  /// where scan() says, its beginning is there, or somewhere before where it is `inside` a word.
+  struct Place {
+    size_t at;
+    bool inside;
+  };
+  /// The first such place at or after `from`; the text's size when there is none.
+  Place first_known(std::string_view text, size_t from) const;
 
  private:
   struct Compiled;
   Splitter() = default;
   Result<size_t> match(std::string_view text, size_t at) const;
+  bool is_border(char32_t before, char32_t after) const;
 
   size_t digits_max_ = 0;  // the k of \p{N}{1,k}; 0: not a pattern of the family
   std::shared_ptr<const Compiled> compiled_;

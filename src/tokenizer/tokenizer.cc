@@ -16,13 +16,11 @@ namespace {
 // Symbols of a word are linked by 32-bit positions.
 constexpr size_t kTextBytesMax = (size_t{1} << 31) - 2;
 
-// How much of a text to be cut is read at first; four times as much each time that this is not enough.
-constexpr size_t kFirstReadTokenBytes = 8;
-constexpr size_t kFirstReadBytes = 4096;
+// What is read of a text to be cut grows by so much each time that it was not enough.
 constexpr size_t kReadGrowth = 4;
 
 size_t first_read_bytes(size_t room, std::string_view text) {
-  return std::min(room, text.size()) * kFirstReadTokenBytes + kFirstReadBytes;
+  return std::min(room, text.size()) * Encoder::kTokenBytes + Encoder::kBytesBeside;
 }
 
 Error too_long(const std::string& tokens, size_t tokens_max) {
@@ -69,17 +67,18 @@ Result<std::vector<int32_t>> encode_first(const TokenizerTables& tables, std::st
   return std::move(encoder.ids());
 }
 
-/// The last `room` ids, or all when there are fewer. Reads from a place near the end that the ids do not reach across.
+/// The last `room` ids, or all when there are fewer. Reads the end of the text, from where its ids are sure.
 Result<std::vector<int32_t>> encode_last(const TokenizerTables& tables, std::string_view text, size_t room) {
   if (room == 0) return std::vector<int32_t>();
-  size_t begin = 0;
   for (size_t bytes = first_read_bytes(room, text);; bytes *= kReadGrowth) {
     const bool part = bytes < text.size() && can_stop_early(tables);
-    begin = part ? last_independent_start(tables, text, text.size() - bytes) : 0;
+    const size_t begin = part ? last_safe_start(tables, text, text.size() - bytes) : 0;
     Encoder encoder(tables);
-    if (auto ok = encoder.add_text(text.substr(begin), Ending::kClosed); !ok) return ok.error();
+    if (auto ok = encoder.add_ending(text.substr(begin), begin > 0, part ? bytes : Encoder::kNoLimit); !ok) {
+      return ok.error();
+    }
     std::vector<int32_t>& ids = encoder.ids();
-    if (ids.size() < room && begin > 0) continue;
+    if (ids.size() < room && !encoder.is_whole()) continue;
     if (ids.size() <= room) return std::move(ids);
     return std::vector<int32_t>(ids.end() - static_cast<ptrdiff_t>(room), ids.end());
   }

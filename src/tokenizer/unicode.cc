@@ -1,7 +1,9 @@
 #include "tokenizer/unicode.h"
 
 #include <algorithm>
+#include <array>
 #include <iterator>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -98,13 +100,29 @@ void append_decomposed(const Tables& t, char32_t code_point, std::vector<Mark>& 
   if (entry->second != 0) append_decomposed(t, entry->second, out);
 }
 
+/// Sorts a long run of marks by class, stably, in time linear in its length.
+void count_sort(std::span<Mark> run) {
+  std::array<size_t, 257> begins{};
+  for (const Mark& mark : run) ++begins[mark.combining + 1];
+  for (size_t i = 1; i < begins.size(); ++i) begins[i] += begins[i - 1];
+  std::vector<Mark> sorted(run.size());
+  for (const Mark& mark : run) sorted[begins[mark.combining]++] = mark;
+  std::copy(sorted.begin(), sorted.end(), run.begin());
+}
+
 /// The canonical ordering algorithm: each run of marks sorted by class, stably.
 void order_marks(std::vector<Mark>& marks) {
+  constexpr ptrdiff_t kShortRun = 64;
   const auto is_mark = [](const Mark& m) { return m.combining != 0; };
+  const auto lower = [](const Mark& a, const Mark& b) { return a.combining < b.combining; };
   for (auto at = marks.begin(); at != marks.end();) {
     at = std::find_if(at, marks.end(), is_mark);
     const auto end = std::find_if_not(at, marks.end(), is_mark);
-    std::stable_sort(at, end, [](const Mark& a, const Mark& b) { return a.combining < b.combining; });
+    if (end - at > kShortRun) {
+      count_sort(std::span(at, end));
+    } else {
+      std::stable_sort(at, end, lower);
+    }
     at = end;
   }
 }
@@ -233,7 +251,7 @@ size_t nfc_stable_prefix(std::string_view text) {
   for (size_t at = text.size(); at > 0;) {
     at = previous_code_point(text, at);
     size_t next = at;
-    if (!(flags[next_code_point(text, next)] & kNfcMoves)) return at;
+    if (!(flags[next_code_point(text, next)] & kNfcJoins)) return at;
   }
   return 0;
 }

@@ -19,8 +19,8 @@ constexpr uint8_t kClassMask = 3;
 constexpr uint8_t kHasCombiningClass = 4;  // canonical combining class is not 0
 constexpr uint8_t kMayChangeInNfc = 8;     // decomposes in NFC, or may compose with what stands before it
 constexpr uint8_t kDecomposes = 16;
-/// A character without any of these neither changes in NFC nor lets what stands before it see what stands after it.
-constexpr uint8_t kNfcMoves = kHasCombiningClass | kMayChangeInNfc | kDecomposes;
+/// Before a character without any of these, NFC can be cut: what stands on either side changes without the other.
+constexpr uint8_t kNfcJoins = kHasCombiningClass | kMayChangeInNfc;
 /// NFC makes text less than this many times shorter: U+1FBE U+0308 U+0301, 7 bytes, become U+0390, 2 bytes.
 constexpr size_t kNfcShrinkMax = 4;
 
@@ -63,7 +63,7 @@ std::string replace_invalid_utf8(std::string_view text);
 size_t nfc_stable_prefix(std::string_view text);
 
 /// NFC (UAX #15). Returns `text` itself when it is in NFC already, else a view of `buffer`. `text` must be valid UTF-8.
-/// Time O(n log n) in the worst case, a single run of unordered combining marks.
+/// Time linear in the text.
 std::string_view to_nfc(std::string_view text, std::string& buffer);
 
 }  // namespace quern

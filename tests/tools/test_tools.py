@@ -15,7 +15,7 @@ import soak_leave  # noqa: E402
 
 def outcomes(**more):
     made = soak_leave.Outcomes()
-    made.counts.update({"normal: 200": 5, "left while waiting": 5, "hostile bad_json: 400": 5, **more})
+    made.counts.update({"normal: 200": 5, "left while waiting": 5, "left after sending": 100_000, "hostile bad_json: 400": 5, **more})
     return made
 
 
@@ -34,6 +34,7 @@ def test_a_flat_soak_passes():
     ([100_000] * 60, 1, outcomes(), "quern_calls_live is 1"),
     ([100_000] * 60, None, outcomes(), "no gauge quern_calls_live"),
     ([], 0, outcomes(), "too few samples"),
+    ([100_000] * 60, 0, outcomes(**{"left after sending": 100}), "only 105 clients left in 300 s"),
     ([100_000] * 60, 0, outcomes(**{"left while waiting": 0}), "none of: left while waiting"),
 ])
 def test_a_soak_fails(kilobytes, gauge, events, said):

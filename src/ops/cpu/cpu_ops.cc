@@ -37,7 +37,8 @@ class CpuOps : public Ops {
 
   /// bf16 only where products of it are native.
   Precision preferred(DType stored) const override {
-    return Precision::all(stored != DType::kF32 && engine_.has_native_bf16() ? DType::kBf16 : DType::kF32);
+    // f16 weights lose three bits in bf16: rounding them is for who asks for it. f32 holds them as they are.
+    return Precision::all(stored == DType::kBf16 && engine_.has_native_bf16() ? DType::kBf16 : DType::kF32);
   }
 
   Result<void> prepare(const ModelShape& shape, const Precision& precision) override {

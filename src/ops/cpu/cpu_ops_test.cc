@@ -89,5 +89,14 @@ TEST(CpuOpsLimitsTest, RefusesByNameWhatTheKernelsDoNotHold) {
   EXPECT_EQ((*ops)->prepare(shape, {DType::kF32, DType::kF32, DType::kBf16}).error().param, "--dtype");
 }
 
+// What is not asked for loses nothing: only bf16 checkpoints are computed in bf16.
+TEST(CpuOps, RoundsNoWeightsUnasked) {
+  const auto ops = make_cpu_ops(1).value();
+  EXPECT_EQ(ops->preferred(DType::kF16).weights, DType::kF32);
+  EXPECT_EQ(ops->preferred(DType::kF32).weights, DType::kF32);
+  const DType of_bf16 = ops->preferred(DType::kBf16).weights;  // where the processor has it
+  EXPECT_TRUE(of_bf16 == DType::kBf16 || of_bf16 == DType::kF32);
+}
+
 }  // namespace
 }  // namespace quern
