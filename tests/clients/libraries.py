@@ -229,7 +229,8 @@ def haystack_azure(url, key):
     return of_haystack(AzureOpenAITextEmbedder(**same), AzureOpenAIDocumentEmbedder(progress_bar=False, **same))
 
 
-@library("mem0", text=ONE_LINE, batch=ONE_LINE, search=ONE_LINE, narrow=Expected(one_line=True, fields=NARROW.fields), lmstudio=ONE_LINE)
+@library("mem0", text=ONE_LINE, batch=ONE_LINE, search=ONE_LINE, narrow=Expected(one_line=True, fields=NARROW.fields), lmstudio=ONE_LINE,
+         azure=ONE_LINE)
 def mem0_calls(url, key):
     from mem0.utils.factory import EmbedderFactory
     same = {"model": MODEL, "api_key": key}
@@ -239,7 +240,9 @@ def mem0_calls(url, key):
 
     return {"text": each(create().embed), "batch": create(embedding_dims=384).embed_batch,
             "search": each(lambda text: create().embed(text, "search")), "narrow": create(embedding_dims=64).embed_batch,
-            "lmstudio": EmbedderFactory.create("lmstudio", {**same, "lmstudio_base_url": url + "/v1"}, None).embed_batch}
+            "lmstudio": EmbedderFactory.create("lmstudio", {**same, "lmstudio_base_url": url + "/v1"}, None).embed_batch,
+            "azure": EmbedderFactory.create("azure_openai", {"model": MODEL, "azure_kwargs": {
+                "api_key": key, "azure_deployment": MODEL, "azure_endpoint": url, "api_version": AZURE_VERSION}}, None).embed_batch}
 
 
 @library("semantic-kernel", async_text=PLAIN, async_batch=PLAIN, in_pieces=PLAIN, narrow=NARROW, query=QUERY)
@@ -271,11 +274,13 @@ def semantic_kernel_azure(url, key):
     return {"async_text": one_at_a_time(many), "async_batch": many}
 
 
-@library("pydantic-ai", **ALL_FOUR, narrow=NARROW, query=QUERY)
+@library("pydantic-ai", **ALL_FOUR, narrow=NARROW, query=QUERY, azure=PLAIN)
 def pydantic_ai_calls(url, key):
     from pydantic_ai import Embedder
     from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
+    from pydantic_ai.providers.azure import AzureProvider
     from pydantic_ai.providers.openai import OpenAIProvider
+    azure = Embedder(OpenAIEmbeddingModel(MODEL, provider=AzureProvider(azure_endpoint=url, api_version=AZURE_VERSION, api_key=key)))
 
     def create(**settings):
         return Embedder(OpenAIEmbeddingModel(MODEL, provider=OpenAIProvider(base_url=url + "/v1", api_key=key)), settings=settings or None)
@@ -290,7 +295,7 @@ def pydantic_ai_calls(url, key):
 
     return {"text": each(lambda text: embedder.embed_query_sync(text).embeddings[0]),
             "batch": lambda texts: embedder.embed_documents_sync(texts).embeddings,
-            "async_text": each(one_later), "async_batch": many_later,
+            "async_text": each(one_later), "async_batch": many_later, "azure": lambda texts: azure.embed_documents_sync(texts).embeddings,
             "narrow": lambda texts: create(dimensions=64).embed_documents_sync(texts).embeddings,
             "query": lambda texts: create(extra_body={"prompt_name": "query"}).embed_query_sync(texts).embeddings}
 

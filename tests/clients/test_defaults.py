@@ -109,10 +109,14 @@ def test_nvidia_clients_cut_long_texts_when_asked(side, plain):
         assert_same(cut([long]), plain.vectors([long], truncate={"START": "left", "END": "right"}[side]))
 
 
-def test_openai_lists_the_models(plain):
-    client = openai.OpenAI(base_url=plain.url + "/v1", api_key="none", max_retries=0)
-    assert [model.id for model in client.models.list()] == [MODEL] and client.models.retrieve(MODEL).id == MODEL
-    usage = client.embeddings.create(model=MODEL, input=[QUESTION]).usage
-    assert usage.prompt_tokens == usage.total_tokens > 0
+def test_openai_lists_the_models_wherever_it_embeds(plain, any_name, finish):
+    same = {"api_key": "none", "max_retries": 0}
+    azure = {"azure_endpoint": plain.url, "api_version": "2024-10-21", **same}
+    for client in (*(openai.OpenAI(base_url=plain.url + path, **same) for path in ("/v1", "/v1/", "", "/openai/v1")), openai.AzureOpenAI(**azure)):
+        assert [model.id for model in client.models.list()] == [MODEL] and client.models.retrieve(MODEL).id == MODEL
+        usage = client.embeddings.create(model=MODEL, input=[QUESTION]).usage
+        assert usage.prompt_tokens == usage.total_tokens > 0
+    assert finish(openai.AsyncAzureOpenAI(**azure).models.retrieve(MODEL)).id == MODEL
+    assert openai.OpenAI(base_url=any_name.url + "/v1", **same).models.retrieve("text-embedding-3-small").id == "text-embedding-3-small"
 
 
