@@ -51,7 +51,8 @@ def server_fixture(*flags, key=""):
     def reference():
         server = start(*flags)
         yield Reference(server, key)
-        assert server.stop() == 0
+        code = server.stop()
+        assert code == 0, f"the server ended with {code}:\n{server.log_text()}"
 
     return reference
 
