@@ -23,7 +23,7 @@ const ServedModel* Models::find(std::string_view name) const {
   for (const auto& [known, model] : names_) {
     if (known == name) return model;
   }
-  return any_;
+  return name.size() <= kNameBytesMax ? any_ : nullptr;
 }
 
 }  // namespace quern

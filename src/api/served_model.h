@@ -3,6 +3,7 @@
 // Made at start, read by any thread afterwards.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -24,6 +25,8 @@ using TextEncoder = std::function<Result<std::vector<int32_t>>(std::string_view 
 
 /// This name among a model's names stands for any name that a client may send.
 constexpr std::string_view kAnyModelName = "*";
+/// No prompt has a longer name, nor has what kAnyModelName stands for.
+constexpr size_t kNameBytesMax = 1024;
 
 struct ServedModel {
   std::vector<std::string> names;  // the first is its own; never empty
@@ -45,7 +48,7 @@ class Models {
   explicit Models(std::vector<ServedModel> models);
 
   const ServedModel& default_model() const { return models_.front(); }
-  /// The model served under this name; null when there is none.
+  /// The model that a request means by this name; null when there is none.
   const ServedModel* find(std::string_view name) const;
   /// All names, without kAnyModelName, each with its model.
   const std::vector<std::pair<std::string, const ServedModel*>>& names() const { return names_; }

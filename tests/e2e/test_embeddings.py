@@ -295,6 +295,17 @@ def test_azure_paths_and_header(start_fake):
         assert answer.json()["model"] == "quern-bench"
 
 
+def test_models_are_shown_beside_each_address_of_embeddings(fake, start_fake):
+    known = httpx.get(fake.base_url + "/v1/models").json()
+    for path in ("/v1", "", "/openai/v1", "/openai"):
+        assert httpx.get(f"{fake.base_url}{path}/models").json() == known
+        assert httpx.get(f"{fake.base_url}{path}/models/quern-bench").json() == known["data"][0]
+        error_of(httpx.get(f"{fake.base_url}{path}/models/other"), 404)
+    any_name = start_fake("--model-name", "*")
+    assert httpx.get(any_name.base_url + "/v1/models/org%2Fother").json()["id"] == "org/other", "what a request may name is shown"
+    error_of(httpx.get(any_name.base_url + "/v1/models/" + 1025 * "a"), 404)
+
+
 def test_words_of_other_clients(fake):
     query = post(fake, {"input": "what?", "prompt_name": "query"}).json()
     assert post(fake, {"input": "what?", "input_type": "query", "truncate": "NONE"}).json() == query

@@ -1,4 +1,4 @@
-// GET /v1/models and /v1/models/{id}.
+// The models, and one of them, beside every address under which clients look for embeddings.
 #include "api/json_writer.h"
 #include "api/openapi.h"
 #include "api/routes/routes.h"
@@ -36,36 +36,52 @@ Result<HttpResponse> list_models(const RouteContext& context, std::string_view) 
 
 Result<HttpResponse> show_model(const RouteContext& context, std::string_view variable) {
   const std::string name = percent_decode(variable);
-  for (const auto& [known, model] : context.models.names()) {
-    if (known != name) continue;
-    std::string out;
-    append_model(out, *model, name);
-    return json_response(std::move(out));
+  const ServedModel* model = context.models.find(name);  // as a request would find it
+  if (model == nullptr) {
+    return Error{ErrorCode::kNotFound, "The model '" + excerpt(name) + "' does not exist; see /v1/models.", "model", 0};
   }
-  return Error{ErrorCode::kNotFound, "The model '" + excerpt(name) + "' does not exist; see /v1/models.", "model", 0};
+  std::string out;
+  append_model(out, *model, name);
+  return json_response(std::move(out));
 }
 
-std::string list_operation(bool guarded) {
+std::string list_operation(bool guarded, std::string_view id) {
   return openapi_operation(
-      "models", guarded,
+      id, guarded,
       openapi_responses(
           openapi_json(
               R"({"type":"object","required":["object","data"],"properties":{"object":{"type":"string"},"data":{"type":"array","items":{"$ref":"#/components/schemas/Model"}}}})"),
           guarded, {}));
 }
 
-std::string show_operation(bool guarded) {
+std::string show_operation(bool guarded, std::string_view id) {
   constexpr std::string_view kParameters =
       R"("parameters":[{"name":"id","in":"path","required":true,"schema":{"type":"string","minLength":1}}],)";
   return openapi_operation(
-      "model", guarded,
+      id, guarded,
       std::string(kParameters) + openapi_responses(openapi_json(R"({"$ref":"#/components/schemas/Model"})"), guarded,
                                                    {{404, "Model not served"}}));
 }
 
+constexpr std::string_view kName = "models";
+
 const Route kRoutes[] = {
-    {"GET", "/v1/models", "models", Access::kKey, nullptr, list_models, list_operation},
-    {"GET", "/v1/models/{id}", "models", Access::kKey, nullptr, show_model, show_operation},
+    {"GET", "/v1/models", kName, Access::kKey, nullptr, list_models,
+     [](bool guarded) { return list_operation(guarded, "models"); }},
+    {"GET", "/v1/models/{id}", kName, Access::kKey, nullptr, show_model,
+     [](bool guarded) { return show_operation(guarded, "model"); }},
+    {"GET", "/models", kName, Access::kKey, nullptr, list_models,
+     [](bool guarded) { return list_operation(guarded, "modelsAlias"); }},
+    {"GET", "/models/{id}", kName, Access::kKey, nullptr, show_model,
+     [](bool guarded) { return show_operation(guarded, "modelAlias"); }},
+    {"GET", "/openai/v1/models", kName, Access::kKey, nullptr, list_models,
+     [](bool guarded) { return list_operation(guarded, "modelsAzure"); }},
+    {"GET", "/openai/v1/models/{id}", kName, Access::kKey, nullptr, show_model,
+     [](bool guarded) { return show_operation(guarded, "modelAzure"); }},
+    {"GET", "/openai/models", kName, Access::kKey, nullptr, list_models,
+     [](bool guarded) { return list_operation(guarded, "modelsAzureRoot"); }},
+    {"GET", "/openai/models/{id}", kName, Access::kKey, nullptr, show_model,
+     [](bool guarded) { return show_operation(guarded, "modelAzureRoot"); }},
 };
 
 }  // namespace

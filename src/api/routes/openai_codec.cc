@@ -16,7 +16,6 @@ namespace quern {
 
 namespace {
 
-constexpr size_t kNameBytesMax = 1024;  // no model or prompt has a longer name
 constexpr std::string_view kTruncateAllowed = R"(true, false, "left", "right", "NONE", "START" or "END")";
 constexpr std::string_view kInputTypesAllowed =
     R"("query", "search_query", "passage", "search_document" or "document")";
@@ -141,7 +140,7 @@ class Parser {
     plan_.model = &input_.models.default_model();
     const std::string_view wanted = input_.path_model.empty() ? model_.value_or("") : input_.path_model;
     if (wanted.empty() && !model_) return true;
-    plan_.model = wanted.size() <= kNameBytesMax ? input_.models.find(wanted) : nullptr;
+    plan_.model = input_.models.find(wanted);
     if (plan_.model == nullptr) {
       return reader_.fail(Error{ErrorCode::kNotFound,
                                 "The model \"" + excerpt(wanted) +
