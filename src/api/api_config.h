@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/truncation.h"
+
 namespace quern {
 
 struct ApiKey {
@@ -23,6 +25,7 @@ struct ApiConfig {
   int64_t timeout_ms_default = 0;  // of requests that name none; 0: none
   int64_t timeout_ms_max = 24LL * 3600 * 1000;
   bool refuse_token_ids = false;
+  Truncation truncation_default = Truncation::kNone;  // of requests that do not say
   int64_t inline_body_bytes_max = 16 * 1024;       // larger bodies are parsed and tokenized by the worker pool
   int64_t inline_response_bytes_max = 256 * 1024;  // larger answers are written by the worker pool
   int pool_threads = 2;

@@ -72,6 +72,7 @@ Result<std::unique_ptr<Service>> Service::start(const ServeOptions& options) {
 }
 
 Result<void> Service::prepare() {
+  if (!options_.launch_notice.empty()) log_warn("flags of other servers", {{"quern.notice", options_.launch_notice}});
   if (auto checked = check_limits(options_); !checked) return checked;
   auto folder = read_model_folder(options_.model);
   if (!folder) return folder.error();

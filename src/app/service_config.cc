@@ -48,6 +48,7 @@ ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys) {
   config.inputs_max = options.inputs_max;
   config.timeout_ms_default = options.request_timeout_ms;
   config.refuse_token_ids = options.refuse_token_ids;
+  config.truncation_default = options.auto_truncate ? Truncation::kRight : Truncation::kNone;
   config.api_keys = std::move(keys);
   config.cors_origins = options.cors_origins;
   config.version = kVersion;

@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <functional>
 
+#include "cli/launch_line.h"
 #include "cli/nearest.h"
+#include "cli/report.h"
 
 namespace quern {
 namespace {
@@ -48,7 +50,7 @@ void add_folder_options(CLI::App& app, ModelOptions& model) {
 void add_model_options(CLI::App& app, ModelOptions& model) {
   add_folder_options(app, model);
   add(app, "--dtype", model.dtype, "Compute type: auto (bf16 where the processor has it, else f32), f32, bf16")
-      ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}));
+      ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}, CLI::ignore_case));
   add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
   add(app, "--context-length,--max-model-len", model.context_tokens_max,
       "Longest input in tokens; 0: the model's own limit")
@@ -67,8 +69,9 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--served-model-name", o.served_model_names,
       "Name clients ask for; repeat it for several, * takes any name; default: the model folder's name");
   add_flag(app, "--refuse-token-ids", o.refuse_token_ids, "Refuse token ids as input: they may be another tokenizer's");
+  add_flag(app, "--auto-truncate", o.auto_truncate, "Cut inputs that are too long, where a request does not say");
   add(app, "--host", o.host, "Address to listen on; 0.0.0.0 for every interface");
-  add(app, "--port", o.port, "Port to listen on; 0: a free one");
+  add(app, "--port", o.port, "Port to listen on; 0: a free one")->check(CLI::Range(0, 65535));
   add(app, "--port-file", o.port_file, "Write the port to this file once listening (useful with --port 0)");
   add(app, "--api-key", o.api_keys,
       "Key of 8 or more characters that clients must send, as `Authorization: Bearer KEY` or `api-key: KEY`; repeat it "
@@ -79,7 +82,7 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--cors-origin", o.cors_origins,
       "Allow browsers from this origin, or * for any; repeat it for several; default: none");
   add(app, "--log-level", o.log_level, "debug, info, warn or error")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}, CLI::ignore_case));
   add(app, "--http-threads", o.http_threads, "Threads that read and write sockets")->check(CLI::Range(1, 256));
   add(app, "--max-connections", o.connections_max, "Open connections; further ones are answered 503")
       ->check(CLI::Range(1, 1 << 20));
@@ -183,8 +186,7 @@ bool is_given(const CLI::Option& option, const std::vector<std::string>& args) {
 
 /// The command line, and behind it the environment's flags that it does not give. CLI11 itself ranks the environment
 /// below the configuration file; people expect it above.
-std::vector<std::string> with_environment(const CLI::App& app, int argc, const char* const* argv) {
-  std::vector<std::string> args(argv + 1, argv + argc);
+std::vector<std::string> with_environment(const CLI::App& app, std::vector<std::string> args) {
   std::vector<std::string> from_environment;
   for (const CLI::Option* option : app.get_options()) {
     const char* value = option->get_envname().empty() ? nullptr : std::getenv(option->get_envname().c_str());
@@ -192,6 +194,22 @@ std::vector<std::string> with_environment(const CLI::App& app, int argc, const c
       from_environment.push_back("--" + option->get_lnames()[0] + "=" + value);
   }
   args.insert(args.begin(), from_environment.begin(), from_environment.end());
+  return args;
+}
+
+/// Other servers' flags become ours.
+Result<std::vector<std::string>> own_args(const CLI::App& app, std::vector<std::string> args, ServeOptions& options) {
+  auto line = read_launch_line(args, [&](const std::string& flag) {
+    const CLI::Option* option = app.get_option_no_throw(flag);
+    return option != nullptr && option->get_items_expected_min() > 0;
+  });
+  if (!line) return line.error();
+  options.launch_notice = std::move(line->notice);
+  return std::move(line->args);
+}
+
+template <typename Options>
+Result<std::vector<std::string>> own_args(const CLI::App&, std::vector<std::string> args, Options&) {
   return args;
 }
 
@@ -207,7 +225,12 @@ std::optional<Options> parse_with(const char* command, int argc, const char* con
       "wins over the environment, which wins over the file.");
   app.get_formatter()->column_width(44);
   try {
-    std::vector<std::string> args = with_environment(app, argc, argv);
+    auto own = own_args(app, {argv + 1, argv + argc}, options);
+    if (!own) {
+      exit_code = report_error(command, own.error());
+      return std::nullopt;
+    }
+    std::vector<std::string> args = with_environment(app, std::move(*own));
     std::reverse(args.begin(), args.end());  // CLI11 takes a vector from its back
     app.parse(args);
     return options;
