@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 
+#include "cli/checked_toml.h"
 #include "cli/launch_line.h"
 #include "cli/nearest.h"
 #include "cli/report.h"
@@ -119,7 +121,14 @@ void register_options(CLI::App& app, EmbedOptions& o) {
   app.description(
       "Embed a file: one text a line, or JSON Lines with \"text\" (and \"id\"). Writes one vector a line, or one .npy "
       "row.\n"
-      "Interrupted? Run the same command again: it continues behind the last whole row.");
+      "Interrupted? Run the same command again: it continues behind the last whole row; run on a complete output, it "
+      "says so.\n"
+      "Input is UTF-8; a byte-order mark and CRLF are passed over, UTF-16, NUL and other bytes refused by line. In "
+      "text "
+      "each\n"
+      "line is a row, a blank one too; in JSON Lines blank lines are passed over and \"text\": \"\" is refused. CSV, "
+      "Parquet\n"
+      "and JSON arrays are not read: the message has the line that converts them.");
   add_model_options(app, o.model);
   add(app, "--input,-i", o.input, "Input file; - is stdin");
   add(app, "--input-format", o.input_format, "auto (by the name's ending), text, jsonl");
@@ -127,7 +136,7 @@ void register_options(CLI::App& app, EmbedOptions& o) {
   add(app, "--output-format", o.output_format, "auto (by the name's ending), jsonl, npy");
   add(app, "--prompt-name", o.prompt_name, "A prompt of the model: query or document");
   add(app, "--instruction", o.instruction, "A task of your own, put before each text as `Instruct: TASK\\nQuery:`");
-  add(app, "--dimensions", o.dimensions, "Cut vectors to this width and normalise again; 0: full width");
+  add(app, "--dimensions", o.dimensions, "Cut vectors to this width, 32 or more, and normalise again; 0: full width");
   add_flag(app, "--truncate", o.truncate, "Cut inputs longer than the context at the end instead of stopping");
   add_flag(app, "--overwrite", o.overwrite, "Start over when the output file exists");
 }
@@ -219,6 +228,7 @@ std::optional<Options> parse_with(const char* command, int argc, const char* con
   Options options;
   register_options(app, options);
   app.set_config("--config", "", "TOML file with the same names as the flags, without the dashes in front");
+  app.config_formatter(std::make_shared<CheckedToml>(app));
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.footer(
       "Every flag can be given as an environment variable (shown as Env:) and in the --config file;\nthe command line "
