@@ -3,6 +3,7 @@
 
 Between "<!-- NAME: written by ./dev docs -->" and "<!-- end -->" stand:
   limits   each flag of `quern serve --help` that is a limit: its name, its default, its help (OPERATIONS.md)
+  launch-flags   what other servers' flags become, as `quern help launch-lines` prints it (docs/launch-lines.md)
   counts   tests by place, as ctest and pytest list them (TESTING.md)
 usage: update_docs.py BUILD_FOLDER [--check]
 """
@@ -72,6 +73,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
     blocks = {"OPERATIONS.md": ("limits", limits_table(output_of(options.build.resolve() / "quern", "serve", "--help"))),
+              "docs/launch-lines.md": ("launch-flags", output_of(options.build.resolve() / "quern", "help", "launch-lines").rstrip()),
               "TESTING.md": ("counts", counts_table(options.build))}
     stale = []
     for page, (name, block) in blocks.items():

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/truncation.h"
+
 namespace quern {
 
 struct ApiKey {
@@ -25,6 +27,7 @@ struct ApiConfig {
   bool refuse_token_ids = false;
   int64_t body_bytes_max = 64 * 1024 * 1024;       // decoded; 413
   int64_t control_bytes_max = 4 * 1024 * 1024;     // /metrics and its like hold before they count as requests do
+  Truncation truncation_default = Truncation::kNone;  // of requests that do not say
   int64_t inline_body_bytes_max = 16 * 1024;       // larger bodies are parsed and tokenized by the worker pool
   int64_t inline_response_bytes_max = 256 * 1024;  // larger answers are written by the worker pool
   int pool_threads = 2;

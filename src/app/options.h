@@ -26,6 +26,7 @@ struct ServeOptions {
   ModelOptions model;
   std::vector<std::string> served_model_names;
   bool refuse_token_ids = false;
+  bool auto_truncate = false;  // where a request does not say
   std::string host = "127.0.0.1";
   uint16_t port = 30000;
   std::string port_file;
@@ -46,6 +47,7 @@ struct ServeOptions {
   int32_t read_timeout_s = 30;
   int32_t drain_grace_s = 0;
   int32_t drain_timeout_s = 60;
+  std::string launch_notice;  // what of the command line was another server's; told at start
 };
 
 }  // namespace quern

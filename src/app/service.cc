@@ -1,5 +1,7 @@
 #include "app/service.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -11,6 +13,7 @@
 #include "app/api_keys.h"
 #include "app/service_config.h"
 #include "base/clock.h"
+#include "base/excerpt.h"
 #include "base/file_limit.h"
 #include "base/version.h"
 #include "model/known_answers.h"
@@ -22,6 +25,7 @@ LogConfig log_config(const ServeOptions& options) {
   LogConfig config;
   (void)parse_log_level(options.log_level, config.level);  // the option's own check has passed
   config.service_version = kVersion;
+  config.plain = ::isatty(STDERR_FILENO) == 1;
   return config;
 }
 
@@ -67,11 +71,13 @@ Result<std::unique_ptr<Service>> Service::start(const ServeOptions& options) {
   std::unique_ptr<Service> service(new Service(options));
   service->options_.cors_origins = std::move(*origins);
   if (auto prepared = service->prepare(); !prepared) return prepared.error();
+  service->has_keys_ = !keys->empty();
   if (auto listening = service->listen(std::move(*keys)); !listening) return listening.error();
   return service;
 }
 
 Result<void> Service::prepare() {
+  if (!options_.launch_notice.empty()) log_warn("flags of other servers", {{"quern.notice", options_.launch_notice}});
   if (auto checked = check_limits(options_); !checked) return checked;
   auto folder = read_model_folder(options_.model);
   if (!folder) return folder.error();
@@ -121,6 +127,7 @@ Result<void> Service::approve(const MemoryPlan& model) {
         default_requests_bytes(machine_.memory_available_bytes - plan.model_bytes(), options_.body_bytes_max);
     budget_->set_bytes_max(plan.requests_bytes);
   }
+  planned_bytes_ = plan.total_bytes();
   log_memory(plan, machine_);
   return check_memory(plan, machine_);
 }
@@ -152,6 +159,25 @@ Result<void> Service::load(const std::function<void()>& promise) {
                      {"quern.known_answers", static_cast<int64_t>(checked->compared)},
                      {"quern.load_ms", (now_us() - begin_us) / 1000}});
   return {};
+}
+
+std::string Service::banner() const {
+  const int32_t threads = thread_count(options_.model, machine_);
+  // Listening on every interface, it can be asked on this machine's own.
+  const bool everywhere = options_.host == "0.0.0.0" || options_.host == "::";
+  const std::string host = everywhere ? "127.0.0.1" : options_.host;
+  const bool is_v6 = host.find(':') != std::string::npos;
+  const std::string url = "http://" + (is_v6 ? "[" + host + "]" : host) + ":" + std::to_string(port());
+  std::string text = "\nquern " + std::string(kVersion) + " serves " + excerpt(folder_.name) + " at " + url;
+  if (everywhere) text += ", and on every interface";
+  text += "\n  vectors of width " + std::to_string(folder_.width()) + ", computed in " +
+          std::string(model_->dtype_name()) + " on " + std::to_string(threads) +
+          (threads == 1 ? " thread" : " threads") + "; inputs of up to " + std::to_string(folder_.context_tokens_max) +
+          " tokens; at most " + bytes_text(planned_bytes_) + " of memory\n";
+  text += has_keys_ ? "  API key asked for\n" : "  no API key is set: whoever reaches the address may use it\n";
+  text += "  try: curl " + url + "/v1/embeddings -H 'Content-Type: application/json'" +
+          (has_keys_ ? " -H \"Authorization: Bearer $KEY\"" : "") + " -d '{\"input\": \"Hello\"}'\n\n";
+  return text;
 }
 
 Result<void> Service::ready() const {

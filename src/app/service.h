@@ -44,6 +44,9 @@ class Service {
   /// listener closes, and what was received in full is answered for at most --drain-timeout-s.
   void stop();
 
+  /// What is served, in plain words, for a person at a terminal; after load().
+  std::string banner() const;
+
   uint16_t port() const { return server_->port(); }
 
  private:
@@ -66,6 +69,8 @@ class Service {
   Metrics metrics_;
   MachineLimits machine_;
   std::optional<MemoryBudget> budget_;
+  int64_t planned_bytes_ = 0;
+  bool has_keys_ = false;
   ModelFolder folder_;
   SchedulerConfig scheduler_config_;
   std::unique_ptr<ModelStack> model_;

@@ -49,6 +49,7 @@ ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys) {
   config.timeout_ms_default = options.request_timeout_ms;
   config.body_bytes_max = options.body_bytes_max;
   config.refuse_token_ids = options.refuse_token_ids;
+  config.truncation_default = options.auto_truncate ? Truncation::kRight : Truncation::kNone;
   config.api_keys = std::move(keys);
   config.cors_origins = options.cors_origins;
   config.version = kVersion;

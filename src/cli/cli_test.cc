@@ -9,6 +9,7 @@
 #include "cli/embed_output.h"
 #include "cli/nearest.h"
 #include "cli/options.h"
+#include "cli/report.h"
 
 namespace quern {
 namespace {
@@ -96,7 +97,7 @@ TEST_F(CliTest, ReadsTextLinesAndKeepsEmptyOnes) {
   write("in.txt", "one\r\n\nthree");
   auto reader = InputReader::open(path("in.txt"), "auto");
   ASSERT_TRUE(reader.ok());
-  EXPECT_EQ(reader->count_lines(), 3);
+  EXPECT_EQ(reader->count_records(), 3);
   std::vector<std::string> texts;
   for (auto record = reader->next(); record.ok() && record->has_value(); record = reader->next())
     texts.push_back((*record)->text);
@@ -124,10 +125,13 @@ TEST_F(CliTest, OutputContinuesBehindTheLastWholeRow) {
       auto writer = OutputWriter::open(options);
       ASSERT_TRUE(writer.ok()) << writer.error().message;
       for (float v : {1.f, 2.f, 3.f}) ASSERT_TRUE(writer->write("", {v, -v}).ok());
-      ASSERT_TRUE(writer->close().ok());
+      ASSERT_TRUE(writer->close(0).ok());
       complete = read(name);
     }
-    EXPECT_FALSE(OutputWriter::open(options).ok()) << "a complete file must not be overwritten";
+    const auto again = OutputWriter::open(options);
+    ASSERT_TRUE(again.ok() && again->was_complete()) << "a complete file must not be overwritten";
+    EXPECT_TRUE(again->check_input(0).ok());
+    EXPECT_FALSE(again->check_input(1).ok()) << "of another input";
 
     write(name, complete.substr(0, complete.size() - 5));
     write(name + ".progress", "model B");
@@ -140,10 +144,20 @@ TEST_F(CliTest, OutputContinuesBehindTheLastWholeRow) {
     ASSERT_TRUE(writer.ok()) << writer.error().message;
     EXPECT_EQ(writer->rows(), 2);
     ASSERT_TRUE(writer->write("", {3.f, -3.f}).ok());
-    ASSERT_TRUE(writer->close().ok());
+    ASSERT_TRUE(writer->close(0).ok());
     EXPECT_EQ(read(name), complete);
     EXPECT_FALSE(std::filesystem::exists(path(name) + ".progress"));
   }
+}
+
+TEST(Describe, NamesWhatIsAtFaultOnce) {
+  const auto told = [](const char* message, const char* param) { return describe(invalid_argument(message, param)); };
+  EXPECT_EQ(told("is 7", "--port"), "--port: is 7");
+  EXPECT_EQ(told("--port: is 7", "--port"), "--port: is 7");
+  EXPECT_EQ(told("/m/tokenizer.json: is missing", "tokenizer.json"), "/m/tokenizer.json: is missing");
+  EXPECT_EQ(told("/m/t.json: added_tokens[1].lstrip: is true", "added_tokens[1].lstrip"),
+            "/m/t.json: added_tokens[1].lstrip: is true");
+  EXPECT_EQ(told("is no number: --port: 7", "--port"), "--port: is no number: --port: 7");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/version.h"
+#include "cli/launch_flags.h"
 #include "cli/nearest.h"
 
 namespace quern {
@@ -24,7 +25,7 @@ constexpr const char* kUsage =
     "  quern serve --model-path DIR                      the server, on port 30000\n"
     "  quern embed --model-path DIR -i texts.txt -o v.npy\n"
     "\n"
-    "`quern COMMAND --help` lists a command's flags.\n";
+    "`quern COMMAND --help` lists a command's flags; `quern help launch-lines` what other servers' flags become.\n";
 
 template <typename Options>
 int parse_and_run(int argc, char** argv, int (*command)(const Options&)) {
@@ -42,6 +43,10 @@ int run_command(int argc, char** argv) {
   if (name == "tokenize") return parse_and_run(argc, argv, tokenize_command);
   if (name == "verify") return parse_and_run(argc, argv, verify_command);
   if (name == "bench") return parse_and_run(argc, argv, bench_command);
+  if (name == "help" && argc > 2 && std::string_view(argv[2]) == "launch-lines") {
+    std::fputs(launch_flags_table().c_str(), stdout);
+    return 0;
+  }
   if (name == "help" || name == "--help" || name == "-h") {
     std::fputs(kUsage, stdout);
     return 0;

@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <deque>
 #include <future>
+#include <limits>
 #include <sstream>
 
+#include "api/api_config.h"
 #include "api/prompts.h"
 #include "app/model_stack.h"
 #include "base/clock.h"
@@ -60,8 +63,9 @@ class EmbedRun {
       : options_(options), stack_(stack), engine_(engine), prompt_(std::move(prompt)), dimensions_(dimensions) {}
 
   Result<void> run(InputReader& reader, OutputWriter& writer) {
+    const int64_t rows_before = writer.rows();
     if (auto skipped = reader.skip(writer.rows()); !skipped) return skipped.error();
-    ProgressBar bar("embed", "lines", reader.count_lines());
+    ProgressBar bar("embed", "texts", reader.count_records());
     const int64_t begin_us = now_us();
     Result<void> outcome;
     while (outcome.ok()) {
@@ -80,7 +84,16 @@ class EmbedRun {
       (void)writer.flush();
       return outcome;
     }
-    return writer.close();
+    if (writer.rows() == 0) return invalid_argument(options_.input + " holds no text", "--input");
+    if (auto closed = writer.close(reader.hash()); !closed) return closed;
+    bar.end();
+    const double seconds = static_cast<double>(now_us() - begin_us) * 1e-6;
+    std::fprintf(stderr, "quern embed: %lld texts, %lld tokens, %.1f s", static_cast<long long>(writer.rows()),
+                 static_cast<long long>(tokens_), seconds);
+    if (rows_before > 0)
+      std::fprintf(stderr, "; %lld of the texts were done before", static_cast<long long>(rows_before));
+    std::fputc('\n', stderr);
+    return {};
   }
 
  private:
@@ -88,6 +101,10 @@ class EmbedRun {
     auto ids = encode_text(stack_.folder(), prompt_, record.text, options_.truncate);
     if (!ids) {
       return Error{ids.error().code, "line " + std::to_string(record.line + 1) + ": " + ids.error().message, "", 0};
+    }
+    if (ids->empty()) {
+      return invalid_argument("line " + std::to_string(record.line + 1) +
+                              ": an empty text, which this model's tokenizer makes no token of");
     }
     Pending pending{std::move(record.id_json),
                     record.line,
@@ -132,14 +149,26 @@ class EmbedRun {
   int64_t tokens_ = 0;
 };
 
+/// The output is complete already: right when the input is the same, read to its end.
+Result<void> confirm_complete(const EmbedOptions& options, InputReader& reader, const OutputWriter& writer) {
+  const Result<void> read = reader.skip(std::numeric_limits<int64_t>::max());
+  (void)read;  // it ends with the input
+  if (auto same = writer.check_input(reader.hash()); !same) return same;
+  std::fprintf(stderr, "quern embed: %s is complete already, from the same input and settings\n",
+               options.output.c_str());
+  return {};
+}
+
 Result<void> embed_file(const EmbedOptions& options) {
   auto files = read_model_folder(options.model);
   if (!files) return files.error();
   auto prompt = choose_prompt(options, *files);
   if (!prompt) return prompt.error();
   const int32_t width = files->width();
-  if (options.dimensions != 0 && (options.dimensions < 1 || options.dimensions > width)) {
-    return invalid_argument("is " + std::to_string(options.dimensions) + "; allowed: 1 to " + std::to_string(width),
+  const int32_t least = ApiConfig().dimensions_min;  // as over HTTP
+  if (options.dimensions != 0 && (options.dimensions < least || options.dimensions > width)) {
+    return invalid_argument("is " + std::to_string(options.dimensions) + "; allowed: " + std::to_string(least) +
+                                " to " + std::to_string(width),
                             "--dimensions");
   }
   auto reader = InputReader::open(options.input, options.input_format);
@@ -151,6 +180,7 @@ Result<void> embed_file(const EmbedOptions& options) {
   auto writer = OutputWriter::open({options.output, options.output_format, dimensions, options.overwrite,
                                     settings_line(options, **stack, dimensions)});
   if (!writer) return writer.error();
+  if (writer->was_complete()) return confirm_complete(options, *reader, *writer);
   SchedulerConfig scheduler = (*stack)->scheduler_config();
   scheduler.queue_tokens_max = static_cast<int64_t>(kInputsInFlightMax + 1) * scheduler.context_tokens_max;
   Engine engine({scheduler}, {(*stack)->replica()});

@@ -3,27 +3,77 @@
 #include <simdjson.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
-#include <iterator>
-#include <vector>
+
+#include "base/ascii.h"
+#include "base/excerpt.h"
 
 namespace quern {
 namespace {
 
-bool ends_with(const std::string& text, std::string_view ending) {
-  return text.size() >= ending.size() && text.compare(text.size() - ending.size(), ending.size(), ending) == 0;
+constexpr std::string_view kBom = "\xEF\xBB\xBF";
+
+bool is_blank(const std::string& line) { return line.find_first_not_of(" \t\r") == std::string::npos; }
+
+/// What turns a file of that ending into JSON Lines; "" where no such line is known.
+std::string conversion(const std::string& ending, const std::string& path) {
+  const std::string read = ending == ".parquet" ? "read_parquet" : ending == ".json" ? "" : "read_csv";
+  const std::string separator = ending == ".tsv" ? ", sep='\\t'" : "";
+  if (ending == ".json") return "jq -c '.[]' " + path + " > texts.jsonl";
+  if (ending == ".gz") return "zcat " + path + " | quern embed --input-format text";
+  if (ending == ".zst") return "zstdcat " + path + " | quern embed --input-format text";
+  if (ending != ".csv" && ending != ".tsv" && ending != ".parquet") return "";
+  return "python3 -c \"import pandas; pandas." + read + "('" + path + "'" + separator +
+         ").to_json('texts.jsonl', orient='records', lines=True)\"";
 }
 
-Result<InputRecord> parse_record(const std::string& line, int64_t number, const std::string& path) {
-  const std::string where = path + ":" + std::to_string(number + 1) + ": ";
+Error unknown_ending(const std::string& ending, const std::string& path) {
+  const std::string command = conversion(ending, path);
+  std::string message = path + ": files that end in " + ending + " are not read; ";
+  if (!command.empty()) message += "make JSON Lines of it, objects with \"text\": " + command + "; ";
+  return invalid_argument(message + "allowed: .txt, .text, .jsonl, .ndjson, or any with --input-format text or jsonl",
+                          "--input");
+}
+
+/// Bytes before the first that is not UTF-8, or all.
+size_t valid_utf8_bytes(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t bytes = utf8_length(text.substr(at));
+    if (bytes == 0) break;
+    at += bytes;
+  }
+  return at;
+}
+
+Result<void> check_text(const std::string& line, const std::string& where) {
+  if (const size_t nul = line.find('\0'); nul != std::string::npos) {
+    return invalid_argument(where + "a NUL byte at byte " + std::to_string(nul + 1) +
+                            " of the line: not a text file, or one in UTF-16");
+  }
+  if (const size_t valid = valid_utf8_bytes(line); valid != line.size()) {
+    return invalid_argument(where + "not UTF-8 at byte " + std::to_string(valid + 1) +
+                            " of the line; convert it: iconv -f ENCODING -t UTF-8");
+  }
+  return {};
+}
+
+Result<InputRecord> parse_record(const std::string& line, int64_t number, const std::string& where) {
   simdjson::dom::parser parser;
+  simdjson::dom::element document;
+  if (parser.parse(line).get(document) == simdjson::SUCCESS && document.is_array()) {
+    return invalid_argument(where + "a JSON array, expected one object a line: jq -c '.[]' FILE > texts.jsonl");
+  }
   simdjson::dom::object object;
   if (parser.parse(line).get(object) != simdjson::SUCCESS) return invalid_argument(where + "not a JSON object");
   std::string_view text;
   if (object["text"].get(text) != simdjson::SUCCESS && object["input"].get(text) != simdjson::SUCCESS) {
     return invalid_argument(where + "no string under \"text\" (or \"input\")");
   }
+  if (text.empty()) return invalid_argument(where + "the text is empty; at least one character is needed");
   InputRecord record{number, "", std::string(text)};
   simdjson::dom::element id;
   if (object["id"].get(id) == simdjson::SUCCESS) record.id_json = simdjson::minify(id);
@@ -34,36 +84,55 @@ Result<InputRecord> parse_record(const std::string& line, int64_t number, const 
 
 Result<InputReader> InputReader::open(const std::string& path, const std::string& format) {
   if (format != "auto" && format != "text" && format != "jsonl") {
-    return invalid_argument("--input-format is \"" + format + "\"; allowed: auto, text, jsonl", "--input-format");
+    return invalid_argument("\"" + excerpt(format) + "\"; allowed: auto, text, jsonl", "--input-format");
   }
   InputReader reader;
   reader.path_ = path;
-  reader.jsonl_ = format == "jsonl" || (format == "auto" && (ends_with(path, ".jsonl") || ends_with(path, ".ndjson")));
-  if (path != "-") {
-    reader.file_.open(path, std::ios::binary);
-    if (!reader.file_) return invalid_argument("cannot open " + path + ": " + std::strerror(errno), "--input");
-  }
+  const std::string ending = to_lower(std::filesystem::path(path).extension().string());
+  reader.jsonl_ = format == "jsonl" || (format == "auto" && (ending == ".jsonl" || ending == ".ndjson"));
+  if (path == "-") return reader;
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    return invalid_argument(path + ": expected a file, found a folder", "--input");
+  if (format == "auto" && !reader.jsonl_ && !ending.empty() && ending != ".txt" && ending != ".text")
+    return unknown_ending(ending, path);
+  reader.file_.open(path, std::ios::binary);
+  if (!reader.file_) return invalid_argument("cannot open " + path + ": " + std::strerror(errno), "--input");
   return reader;
 }
 
 std::istream& InputReader::stream() { return path_ == "-" ? std::cin : file_; }
 
+bool InputReader::read_line(std::string& line) {
+  while (std::getline(stream(), line)) {
+    for (const char c : line) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+    hash_ = (hash_ ^ '\n') * 0x100000001b3;
+    if (line_++ == 0 && line.starts_with(kBom)) line.erase(0, kBom.size());
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (!jsonl_ || !is_blank(line)) return true;
+  }
+  return false;
+}
+
 Result<std::optional<InputRecord>> InputReader::next() {
   std::string line;
-  if (!std::getline(stream(), line)) return std::optional<InputRecord>();
-  if (!line.empty() && line.back() == '\r') line.pop_back();
-  const int64_t number = line_++;
+  if (!read_line(line)) return std::optional<InputRecord>();
+  const int64_t number = line_ - 1;
+  const std::string where = path_ + ":" + std::to_string(line_) + ": ";
+  if (number == 0 && (line.starts_with("\xFF\xFE") || line.starts_with("\xFE\xFF")))
+    return invalid_argument(where + "in UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8", "");
+  if (auto checked = check_text(line, where); !checked) return checked.error();
   if (!jsonl_) return std::optional<InputRecord>(InputRecord{number, "", std::move(line)});
-  auto record = parse_record(line, number, path_);
+  auto record = parse_record(line, number, where);
   if (!record) return record.error();
   return std::optional<InputRecord>(std::move(*record));
 }
 
-Result<void> InputReader::skip(int64_t lines) {
+Result<void> InputReader::skip(int64_t records) {
   std::string line;
-  for (; line_ < lines; ++line_) {
-    if (!std::getline(stream(), line)) {
-      return invalid_argument(path_ + " has " + std::to_string(line_) + " lines, but " + std::to_string(lines) +
+  for (int64_t done = 0; done < records; ++done) {
+    if (!read_line(line)) {
+      return invalid_argument(path_ + " has " + std::to_string(done) + " texts, but " + std::to_string(records) +
                                   " were done before: it is not the input of the interrupted run",
                               "--input");
     }
@@ -71,18 +140,16 @@ Result<void> InputReader::skip(int64_t lines) {
   return {};
 }
 
-int64_t InputReader::count_lines() const {
-  if (path_ == "-") return 0;
-  std::ifstream file(path_, std::ios::binary);
-  std::vector<char> buffer(1 << 20);
-  int64_t lines = 0;
-  char last = '\n';
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0) {
-    const auto end = buffer.begin() + file.gcount();
-    lines += std::count(buffer.begin(), end, '\n');
-    last = *std::prev(end);
-  }
-  return lines + (last != '\n');
+int64_t InputReader::count_records() const {
+  std::error_code ignored;
+  if (path_ == "-" || !std::filesystem::is_regular_file(path_, ignored)) return 0;
+  InputReader other;
+  other.path_ = path_;
+  other.jsonl_ = jsonl_;
+  other.file_.open(path_, std::ios::binary);
+  int64_t records = 0;
+  for (std::string line; other.read_line(line);) ++records;
+  return records;
 }
 
 }  // namespace quern

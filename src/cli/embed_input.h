@@ -21,27 +21,36 @@ struct InputRecord {
 
 class InputReader {
  public:
-  /// `path` "-" is stdin. `format` is "text", "jsonl" or "auto" (by the name's ending; stdin is text).
+  /// `path` "-" is stdin. `format` is "text", "jsonl" or "auto" (by the name's ending; stdin and a name without one are
+  /// text). A folder, another ending, and a file in UTF-16 are Errors that say what to do.
   static Result<InputReader> open(const std::string& path, const std::string& format);
 
-  /// The next line, nothing at the end; an Error names the line that is not a JSON object with a string "text" (or
-  /// "input").
+  /// The next text, nothing at the end. A byte-order mark is passed over, CRLF ends a line as LF does. A line of text
+  /// is an input whatever it holds, so that row and line agree; blank lines between JSON objects are passed over. An
+  /// Error names the line that is not UTF-8, holds a NUL byte, or is not a JSON object with a string "text" (or
+  /// "input") that is not empty.
   Result<std::optional<InputRecord>> next();
 
-  /// Passes over lines already done; an Error when the input has fewer.
-  Result<void> skip(int64_t lines);
+  /// Passes over texts already done; an Error when the input has fewer.
+  Result<void> skip(int64_t records);
 
-  /// Lines in the file; 0 for stdin, where it cannot be known.
-  int64_t count_lines() const;
+  /// Texts in the file; 0 for stdin, where it cannot be known.
+  int64_t count_records() const;
+
+  /// Of all bytes read so far; at the end, of the input.
+  uint64_t hash() const { return hash_; }
 
  private:
   InputReader() = default;
   std::istream& stream();
+  /// The next line that is a record, without its end; false at the end of the input.
+  bool read_line(std::string& line);
 
   std::string path_;
   bool jsonl_ = false;
   std::ifstream file_;
   int64_t line_ = 0;
+  uint64_t hash_ = 0xcbf29ce484222325;
 };
 
 }  // namespace quern

@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kNpyHeaderBytes = 128;
 
+std::string done_path(const std::string& output) { return output + ".done"; }
 std::string progress_path(const std::string& output) { return output + ".progress"; }
 
 std::string read_file(const std::string& path) {
@@ -49,6 +50,13 @@ Result<OutputWriter> OutputWriter::open(const OutputOptions& options) {
     return invalid_argument("--output-format is \"" + format + "\"; allowed: auto, jsonl, npy", "--output-format");
   }
   writer.npy_ = format == "npy" || (format == "auto" && std::filesystem::path(options.path).extension() == ".npy");
+  const std::string ending = std::filesystem::path(options.path).extension().string();
+  if (format == "auto" && options.path != "-" && !ending.empty() && ending != ".npy" && ending != ".jsonl" &&
+      ending != ".ndjson") {
+    return invalid_argument(options.path + ": files that end in " + ending +
+                                " are not written; allowed: .jsonl, .ndjson, .npy, or any with --output-format",
+                            "--output");
+  }
   if (options.path == "-") {
     if (writer.npy_)
       return invalid_argument("a .npy file cannot be written to stdout; name a file with --output", "--output");
@@ -65,10 +73,11 @@ Result<void> OutputWriter::open_file() {
   const bool exists = std::filesystem::exists(path, failed);
   if (failed) return invalid_argument("cannot look at " + path + ": " + failed.message(), "--output");
   const bool interrupted = exists && std::filesystem::exists(progress_path(path), failed);
-  if (exists && !options_.overwrite) {
-    if (!interrupted) {
-      return invalid_argument(path + " exists and is complete; choose another --output, or --overwrite it", "--output");
-    }
+  if (std::filesystem::is_directory(path, failed))
+    return invalid_argument(path + ": expected a file, found a folder", "--output");
+  regular_ = !exists || std::filesystem::is_regular_file(path, failed);
+  if (exists && regular_ && !options_.overwrite) {
+    if (!interrupted) return open_complete();
     const std::string before = read_file(progress_path(path));
     if (before != options_.settings) {
       return invalid_argument(path + " was begun with other settings (" + before + "; now " + options_.settings +
@@ -77,10 +86,44 @@ Result<void> OutputWriter::open_file() {
     }
     return continue_file();
   }
-  std::ofstream(progress_path(path), std::ios::binary) << options_.settings;
+  if (regular_) {
+    std::filesystem::remove(done_path(path), failed);
+    std::ofstream(progress_path(path), std::ios::binary) << options_.settings;
+  }
   file_.reset(std::fopen(path.c_str(), "w+b"));
   if (!file_) return invalid_argument("cannot write " + path + ": " + std::strerror(errno), "--output");
   return npy_ ? write_npy_header() : Result<void>();
+}
+
+std::string OutputWriter::done_text(uint64_t input_hash) const {
+  std::error_code failed;
+  return options_.settings + "\noutput bytes " + std::to_string(std::filesystem::file_size(options_.path, failed)) +
+         "\ninput hash " + std::to_string(input_hash) + "\n";
+}
+
+Result<void> OutputWriter::open_complete() {
+  const std::string& path = options_.path;
+  const std::string done = read_file(done_path(path));
+  if (done.empty()) {
+    return invalid_argument(path + " exists and is complete, and no " + done_path(path) +
+                                " says of what; choose another --output, or --overwrite it",
+                            "--output");
+  }
+  if (!done.starts_with(options_.settings + "\noutput bytes ")) {
+    return invalid_argument(path + " exists and is complete, made with other settings (" +
+                                done.substr(0, done.rfind("\noutput bytes ")) + "; now " + options_.settings +
+                                "); choose another --output, or --overwrite it",
+                            "--output");
+  }
+  done_ = done;
+  return {};
+}
+
+Result<void> OutputWriter::check_input(uint64_t input_hash) const {
+  if (done_ == done_text(input_hash)) return {};
+  return invalid_argument(options_.path + " exists and is complete, but it or its input has changed since; choose " +
+                              "another --output, or --overwrite it",
+                          "--output");
 }
 
 Result<void> OutputWriter::continue_file() {
@@ -155,11 +198,12 @@ Result<void> OutputWriter::flush() {
   return {};
 }
 
-Result<void> OutputWriter::close() {
+Result<void> OutputWriter::close(uint64_t input_hash) {
   if (auto flushed = flush(); !flushed) return flushed;
-  if (options_.path == "-") return {};
+  if (options_.path == "-" || !regular_) return {};
   if (fsync(fileno(file_.get())) != 0) return write_error();
   file_.reset();
+  std::ofstream(done_path(options_.path), std::ios::binary) << done_text(input_hash);
   std::error_code ignored;
   std::filesystem::remove(progress_path(options_.path), ignored);
   return {};

@@ -1,7 +1,8 @@
 // OutputWriter: the vectors of `quern embed`, in input order, as JSON Lines or .npy; continues an interrupted file.
 //
-// While a run is under way OUTPUT.progress stands beside OUTPUT and holds the run's settings. Every row written before
-// a kill -9 is kept; a row cut short is dropped and made again. Used from one thread.
+// While a run is under way OUTPUT.progress stands beside OUTPUT and holds the run's settings; when it is complete
+// OUTPUT.done does, with the settings, the input's hash and the output's size. Every row written before a kill -9 is
+// kept; a row cut short is dropped and made again. Used from one thread.
 #pragma once
 
 #include <cstdint>
@@ -33,8 +34,13 @@ class OutputWriter {
 
   Result<void> write(const std::string& id_json, const std::vector<float>& row);
   Result<void> flush();
-  /// Flushes and removes OUTPUT.progress: the run is complete.
-  Result<void> close();
+  /// Flushes, writes OUTPUT.done and removes OUTPUT.progress: the run is complete.
+  Result<void> close(uint64_t input_hash);
+
+  /// The output was complete before this run, under the same settings; nothing may be written.
+  bool was_complete() const { return !done_.empty(); }
+  /// An Error when the output that was complete had another input.
+  Result<void> check_input(uint64_t input_hash) const;
 
  private:
   struct CloseFile {
@@ -46,11 +52,15 @@ class OutputWriter {
   OutputWriter() = default;
   Result<void> open_file();
   Result<void> continue_file();
+  Result<void> open_complete();
+  std::string done_text(uint64_t input_hash) const;
   Result<void> write_npy_header();
   Error write_error() const;
 
   OutputOptions options_;
   bool npy_ = false;
+  bool regular_ = true;  // a device or a pipe has no files beside it, and is never complete
+  std::string done_;     // what OUTPUT.done holds, of an output that was complete
   std::unique_ptr<std::FILE, CloseFile> file_;
   int64_t rows_ = 0;
   std::string line_;  // reused

@@ -6,8 +6,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <memory>
 
+#include "cli/checked_toml.h"
+#include "cli/launch_line.h"
 #include "cli/nearest.h"
+#include "cli/report.h"
 
 namespace quern {
 namespace {
@@ -48,7 +52,7 @@ void add_folder_options(CLI::App& app, ModelOptions& model) {
 void add_model_options(CLI::App& app, ModelOptions& model) {
   add_folder_options(app, model);
   add(app, "--dtype", model.dtype, "Compute type: auto (bf16 where the processor has it, else f32), f32, bf16")
-      ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}));
+      ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}, CLI::ignore_case));
   add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
   add(app, "--context-length,--max-model-len", model.context_tokens_max,
       "Longest input in tokens; 0: the model's own limit")
@@ -67,8 +71,9 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--served-model-name", o.served_model_names,
       "Name clients ask for; repeat it for several, * takes any name; default: the model folder's name");
   add_flag(app, "--refuse-token-ids", o.refuse_token_ids, "Refuse token ids as input: they may be another tokenizer's");
+  add_flag(app, "--auto-truncate", o.auto_truncate, "Cut inputs that are too long, where a request does not say");
   add(app, "--host", o.host, "Address to listen on; 0.0.0.0 for every interface");
-  add(app, "--port", o.port, "Port to listen on; 0: a free one");
+  add(app, "--port", o.port, "Port to listen on; 0: a free one")->check(CLI::Range(0, 65535));
   add(app, "--port-file", o.port_file, "Write the port to this file once listening (useful with --port 0)");
   add(app, "--api-key", o.api_keys,
       "Key of 8 or more characters that clients must send, as `Authorization: Bearer KEY` or `api-key: KEY`; repeat it "
@@ -79,7 +84,7 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--cors-origin", o.cors_origins,
       "Allow browsers from this origin, or * for any; repeat it for several; default: none");
   add(app, "--log-level", o.log_level, "debug, info, warn or error")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}, CLI::ignore_case));
   add(app, "--http-threads", o.http_threads, "Threads that read and write sockets")->check(CLI::Range(1, 256));
   add(app, "--max-connections", o.connections_max, "Open connections; further ones are answered 503")
       ->check(CLI::Range(1, 1 << 20));
@@ -116,7 +121,14 @@ void register_options(CLI::App& app, EmbedOptions& o) {
   app.description(
       "Embed a file: one text a line, or JSON Lines with \"text\" (and \"id\"). Writes one vector a line, or one .npy "
       "row.\n"
-      "Interrupted? Run the same command again: it continues behind the last whole row.");
+      "Interrupted? Run the same command again: it continues behind the last whole row; run on a complete output, it "
+      "says so.\n"
+      "Input is UTF-8; a byte-order mark and CRLF are passed over, UTF-16, NUL and other bytes refused by line. In "
+      "text "
+      "each\n"
+      "line is a row, a blank one too; in JSON Lines blank lines are passed over and \"text\": \"\" is refused. CSV, "
+      "Parquet\n"
+      "and JSON arrays are not read: the message has the line that converts them.");
   add_model_options(app, o.model);
   add(app, "--input,-i", o.input, "Input file; - is stdin");
   add(app, "--input-format", o.input_format, "auto (by the name's ending), text, jsonl");
@@ -124,7 +136,7 @@ void register_options(CLI::App& app, EmbedOptions& o) {
   add(app, "--output-format", o.output_format, "auto (by the name's ending), jsonl, npy");
   add(app, "--prompt-name", o.prompt_name, "A prompt of the model: query or document");
   add(app, "--instruction", o.instruction, "A task of your own, put before each text as `Instruct: TASK\\nQuery:`");
-  add(app, "--dimensions", o.dimensions, "Cut vectors to this width and normalise again; 0: full width");
+  add(app, "--dimensions", o.dimensions, "Cut vectors to this width, 32 or more, and normalise again; 0: full width");
   add_flag(app, "--truncate", o.truncate, "Cut inputs longer than the context at the end instead of stopping");
   add_flag(app, "--overwrite", o.overwrite, "Start over when the output file exists");
 }
@@ -183,8 +195,7 @@ bool is_given(const CLI::Option& option, const std::vector<std::string>& args) {
 
 /// The command line, and behind it the environment's flags that it does not give. CLI11 itself ranks the environment
 /// below the configuration file; people expect it above.
-std::vector<std::string> with_environment(const CLI::App& app, int argc, const char* const* argv) {
-  std::vector<std::string> args(argv + 1, argv + argc);
+std::vector<std::string> with_environment(const CLI::App& app, std::vector<std::string> args) {
   std::vector<std::string> from_environment;
   for (const CLI::Option* option : app.get_options()) {
     const char* value = option->get_envname().empty() ? nullptr : std::getenv(option->get_envname().c_str());
@@ -195,19 +206,41 @@ std::vector<std::string> with_environment(const CLI::App& app, int argc, const c
   return args;
 }
 
+/// Other servers' flags become ours.
+Result<std::vector<std::string>> own_args(const CLI::App& app, std::vector<std::string> args, ServeOptions& options) {
+  auto line = read_launch_line(args, [&](const std::string& flag) {
+    const CLI::Option* option = app.get_option_no_throw(flag);
+    return option != nullptr && option->get_items_expected_min() > 0;
+  });
+  if (!line) return line.error();
+  options.launch_notice = std::move(line->notice);
+  return std::move(line->args);
+}
+
+template <typename Options>
+Result<std::vector<std::string>> own_args(const CLI::App&, std::vector<std::string> args, Options&) {
+  return args;
+}
+
 template <typename Options>
 std::optional<Options> parse_with(const char* command, int argc, const char* const* argv, int& exit_code) {
   CLI::App app("", std::string("quern ") + command);
   Options options;
   register_options(app, options);
   app.set_config("--config", "", "TOML file with the same names as the flags, without the dashes in front");
+  app.config_formatter(std::make_shared<CheckedToml>(app));
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.footer(
       "Every flag can be given as an environment variable (shown as Env:) and in the --config file;\nthe command line "
       "wins over the environment, which wins over the file.");
   app.get_formatter()->column_width(44);
   try {
-    std::vector<std::string> args = with_environment(app, argc, argv);
+    auto own = own_args(app, {argv + 1, argv + argc}, options);
+    if (!own) {
+      exit_code = report_error(command, own.error());
+      return std::nullopt;
+    }
+    std::vector<std::string> args = with_environment(app, std::move(*own));
     std::reverse(args.begin(), args.end());  // CLI11 takes a vector from its back
     app.parse(args);
     return options;

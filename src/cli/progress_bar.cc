@@ -30,8 +30,9 @@ ProgressBar::ProgressBar(std::string label, std::string unit, int64_t total)
       terminal_(isatty(STDERR_FILENO) == 1),
       begin_us_(now_us()) {}
 
-ProgressBar::~ProgressBar() {
+void ProgressBar::end() {
   if (drawn_) std::fputc('\n', stderr);
+  drawn_ = false;
 }
 
 void ProgressBar::update(int64_t done, const std::string& extra) {
@@ -48,9 +49,10 @@ void ProgressBar::draw(int64_t done, const std::string& extra) {
   std::string bar;
   if (total_ > 0) {
     const auto filled = static_cast<size_t>(kBarWidth * std::min(done, total_) / total_);
-    const double left_s = rate > 0 ? static_cast<double>(total_ - done) / rate : 0;
+    // Before the first rate nobody knows how long it takes.
+    const std::string left = rate > 0 ? format_duration(static_cast<double>(total_ - done) / rate) + " left, " : "";
     bar = "[" + std::string(filled, '#') + std::string(kBarWidth - filled, '.') + "] " +
-          std::to_string(100 * done / total_) + "% " + format_duration(left_s) + " left, ";
+          std::to_string(100 * done / total_) + "% " + left;
   }
   std::fprintf(stderr, "\r\033[K%s %s%lld %s, %.1f %s/s%s%s", label_.c_str(), bar.c_str(), static_cast<long long>(done),
                unit_.c_str(), rate, unit_.c_str(), extra.empty() ? "" : ", ", extra.c_str());

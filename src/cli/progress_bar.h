@@ -12,7 +12,10 @@ class ProgressBar {
  public:
   /// `total` may be 0 when it is not known; `unit` names what is counted ("lines").
   ProgressBar(std::string label, std::string unit, int64_t total);
-  ~ProgressBar();  // ends the line
+  ~ProgressBar() { end(); }
+
+  /// Ends the line, once.
+  void end();
 
   /// `extra` is shown behind the bar ("3,120 tokens/s"). Redraws at most ten times a second.
   void update(int64_t done, const std::string& extra = "");

@@ -1,4 +1,7 @@
+#include <unistd.h>
+
 #include <csignal>
+#include <cstdio>
 
 #include "app/service.h"
 #include "app/stop_signals.h"
@@ -14,6 +17,7 @@ int serve(const ServeOptions& options, StopSignals& signals) {
   if (!service) return report_error("serve", service.error());
   if (auto loaded = (*service)->load([&signals] { signals.promised(); }); !loaded)
     return report_error("serve", loaded.error());
+  if (isatty(STDERR_FILENO) == 1) std::fputs((*service)->banner().c_str(), stderr);
   signals.wait();
   (*service)->stop();
   return 0;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/ascii.h"
 #include "model/folder_files.h"
 
 namespace quern {
@@ -86,6 +87,11 @@ Result<std::string> resolve_model_path(const std::string& model_path, const std:
     if (!config) return config.error();
     if (*config || (modules && *modules)) return model_path;
     return invalid_argument(model_path + ": expected a model folder, found no config.json in it", kFlag);
+  }
+  if (to_lower(model_path).find("gguf") != std::string::npos) {
+    return invalid_argument(model_path + ": GGUF files are not read; name a folder of safetensors, or the ORG/NAME " +
+                                "that they were made from (Qwen/Qwen3-Embedding-0.6B)",
+                            kFlag);
   }
   if (std::filesystem::exists(model_path, ignored)) {
     return invalid_argument(model_path + ": expected a model folder, found a file; name the folder it is in", kFlag);

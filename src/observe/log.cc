@@ -231,6 +231,22 @@ bool log_enabled(LogLevel level) { return static_cast<int>(level) >= level_now.l
 
 namespace {
 
+void write_plain_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
+  const LogConfig& limits = state().config;
+  std::string line(level_name(level));
+  line.append("  ");
+  append_text(line, message, limits.text_bytes_max);
+  std::string field_text;
+  for (const LogField& field : fields) {
+    field_text.clear();
+    append_field(field_text, field, limits.text_bytes_max);  // ,"NAME":VALUE
+    if (line.size() + field_text.size() > limits.line_bytes_max) break;
+    line.append("  ").append(field.name).append("=").append(field_text, field.name.size() + 4);
+  }
+  line.push_back('\n');
+  state().logger->log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
+}
+
 void write_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
   thread_local std::string line;
   line.assign("{\"@timestamp\":\"");
@@ -258,7 +274,11 @@ void log_line(LogLevel level, std::string_view message, std::initializer_list<Lo
   const Writer inside;
   if (level_now.load() == static_cast<int>(LogLevel::kOff)) return;  // log_stop() has begun
   try {
-    write_line(level, message, fields);
+    if (state().config.plain) {
+      write_plain_line(level, message, fields);
+    } else {
+      write_line(level, message, fields);
+    }
   } catch (const std::exception&) {
     dropped_before.fetch_add(1);
   }

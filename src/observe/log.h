@@ -25,6 +25,7 @@ struct LogField {
 struct LogConfig {
   LogLevel level = LogLevel::kInfo;
   std::string service_version = "unknown";
+  bool plain = false;  // for people at a terminal: level, message and fields instead of JSON
   int queue_lines_max = 8192;
   size_t text_bytes_max = 1024;      // of one message or field; the rest is cut and told by "..."
   size_t line_bytes_max = 8 * 1024;  // of one line; fields beyond it are left out and told by "quern.cut": true

@@ -1,6 +1,8 @@
 """`quern serve` as a process: start, readiness, wrong models. How it ends is in test_stop.py."""
 import json
+import os
 import pathlib
+import pty
 import re
 import shutil
 import subprocess
@@ -121,3 +123,55 @@ def test_a_key_file_says_what_it_does_not_take(quern, tiny_model, tmp_path, line
     _, errors = process.communicate(timeout=60)
     assert process.returncode == expected, errors
     assert expected == 0 or errors.count(f"{keys}:1") == 1, errors
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("# a comment\nprot = 80\n", 'q.toml:2: unknown key "prot"; did you mean port?'),
+    ("[server]\nport = 80\n", 'unknown section "server"; keys stand outside of sections'),
+    ("port = 70000\n", "--port: Value 70000 not in range"),
+    ('log-level = "loud"\n', "--log-level: loud not in {"),
+])
+def test_a_wrong_line_of_the_toml_file_is_named(quern, tmp_path, text, expected):
+    (tmp_path / "q.toml").write_text(text)
+    done = subprocess.run([quern, "serve", "--config", tmp_path / "q.toml", "--port-file", tmp_path / "p"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and expected in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("value", ["70000", "99999", "-1", "99999999999999999999", "abc"])
+def test_a_port_out_of_range_says_the_range(quern, value):
+    for flags, environment in [([f"--port={value}"], {}), ([], {"QUERN_PORT": value})]:
+        done = subprocess.run([quern, "serve", *flags], capture_output=True, text=True, timeout=60, env=environment)
+        assert done.returncode == 2 and "--port: " in done.stderr and "0 " in done.stderr and "65535" in done.stderr, done.stderr
+
+
+def test_the_log_level_is_taken_in_any_case(quern, tiny_model):
+    done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--host", "nowhere.invalid"], capture_output=True, text=True, timeout=60,
+                          env={"QUERN_LOG_LEVEL": "INFO"})
+    assert "--log-level" not in done.stderr and "nowhere.invalid" in done.stderr, done.stderr
+
+
+def on_a_terminal(command, until):
+    """What the command writes to a terminal, up to `until`; then it is told to stop."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(list(map(str, command)), stderr=slave, stdout=subprocess.DEVNULL)
+    os.close(slave)
+    text = ""
+    try:
+        while until not in text:
+            text += os.read(master, 4096).decode()
+    finally:
+        process.terminate()
+        process.wait(60)
+        os.close(master)
+    return text
+
+
+def test_on_a_terminal_it_says_in_plain_words_what_it_serves(quern, tiny_model):
+    text = on_a_terminal([quern, "serve", "--model-path", tiny_model, "--port", "0", "--threads", "1", "--dtype", "f32"], '"Hello"')
+    port = re.search(r"http://127\.0\.0\.1:(\d+)\b", text).group(1)
+    assert int(port) > 0 and "{\"@timestamp" not in text, text
+    width = json.loads((tiny_model / "config.json").read_text())["hidden_size"]
+    for words in [tiny_model.name, f"width {width}", "f32", "1 thread", "iB of memory", "no API key", f"curl http://127.0.0.1:{port}/v1/embeddings"]:
+        assert words in text, text
+    text = on_a_terminal([quern, "serve", "--model-path", tiny_model, "--port", "0", "--api-key", "a-secret-key"], '"Hello"')
+    assert "no API key" not in text and "API key asked for" in text and "Authorization: Bearer" in text and "a-secret-key" not in text, text

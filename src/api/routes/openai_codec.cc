@@ -159,8 +159,9 @@ class Parser {
                                            plan_.dimensions)) {
       return false;
     }
+    if (!truncate_given_)
+      plan_.truncation = truncate_tokens_at_ ? Truncation::kRight : input_.config.truncation_default;
     if (!truncate_tokens_at_) return true;
-    if (!truncate_given_) plan_.truncation = Truncation::kRight;
     JsonKind kind = JsonKind::kNull;
     JsonNumber number;
     if (at(*truncate_tokens_at_).peek(kind) && kind == JsonKind::kNumber && reader_.read_number(number) &&
