@@ -67,6 +67,7 @@ class Service {
   MachineLimits machine_;
   std::optional<MemoryBudget> budget_;
   ModelFolder folder_;
+  OpenDevice opened_;
   SchedulerConfig scheduler_config_;
   std::unique_ptr<ModelStack> model_;
   std::optional<EngineMetrics> engine_metrics_;

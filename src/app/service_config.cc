@@ -22,13 +22,15 @@ Result<void> check_limits(const ServeOptions& options) {
                           "--max-buffered-bytes");
 }
 
-ServedModel served_model(const ServeOptions& options, const ModelFolder& folder, Embedder& embedder) {
+ServedModel served_model(const ServeOptions& options, const ModelFolder& folder, const Device& device,
+                         Embedder& embedder) {
   ServedModel served;
   served.names = options.served_model_names;
   // "*" alone stands for every name, and the model still has its own.
   if (served.names.empty() || served.names.front() == kAnyModelName)
     served.names.insert(served.names.begin(), folder.name);
   served.created_s = static_cast<int64_t>(std::time(nullptr));
+  served.device = device.name + " (" + device.model + ")";
   served.width = folder.width();
   served.context_tokens_max = folder.context_tokens_max;
   served.vocab_tokens = folder.vocab_rows();

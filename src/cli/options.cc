@@ -47,16 +47,20 @@ void add_folder_options(CLI::App& app, ModelOptions& model) {
 
 void add_model_options(CLI::App& app, ModelOptions& model) {
   add_folder_options(app, model);
-  add(app, "--dtype", model.dtype, "Compute type: auto (bf16 where the processor has it, else f32), f32, bf16")
+  add(app, "--device", model.device,
+      "What computes: auto (a GPU where libquern_cuda.so finds one, else the CPU), cpu, cuda, cuda:N");
+  add(app, "--dtype", model.dtype,
+      "Compute type: auto (bf16 where the processor or the GPU has it, else f32), f32, bf16")
       ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}));
   add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
   add(app, "--context-length,--max-model-len", model.context_tokens_max,
       "Longest input in tokens; 0: the model's own limit")
       ->check(CLI::Range(0, 1 << 20));
   add(app, "--max-batch-tokens,--chunked-prefill-size", model.batch_tokens_max,
-      "Tokens computed in one step; longer inputs are fed in chunks")
+      "Tokens computed in one step; longer inputs are fed in chunks; default: 1024, on a GPU 8192")
       ->check(CLI::Range(16, 1 << 20));
-  add(app, "--max-batch-inputs", model.batch_spans_max, "Inputs computed in one step")->check(CLI::Range(2, 1 << 16));
+  add(app, "--max-batch-inputs", model.batch_spans_max, "Inputs computed in one step; default: 256")
+      ->check(CLI::Range(2, 1 << 16));
   add_flag(app, "--skip-check", model.skip_check, "Do not compare the model with its known_answers.json at start");
 }
 
