@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <map>
+#include <set>
 
 namespace quern {
 namespace {
@@ -269,6 +270,53 @@ TEST(EventLoopTest, ADrainEndsWhatNoReplicaIsLeftToCompute) {
   for (const uint64_t id : ids) EXPECT_EQ(world.code(id), ErrorCode::kUnavailable);
   EXPECT_TRUE(world.loop.is_drained());
   EXPECT_EQ(world.loop.scheduler().pool(0).used_count() + world.loop.scheduler().pool(1).used_count(), 0);
+}
+
+TEST(EventLoopTest, AReplicaThatSaysItIsLostFailsItsBatchAndGivesTheRestToOthers) {
+  World world(small_config(2), 2);
+  const auto ids = world.submit({60, 60, 20, 20, 20, 20, 60, 60}, 0);
+  (void)world.step(0);
+  ASSERT_EQ(world.started[0].size(), 2u);
+  world.loop.batch_ended(0, {world.started[0][0].id, internal_error("the device is gone"), 1, true});
+  world.loop.batch_ended(0, {world.started[0][1].id, internal_error("the device is gone"), 1, true});
+  std::set<uint64_t> failed;
+  for (const Span& span : world.started[0][0].spans) failed.insert(span.job_id);
+  world.started[0].clear();
+  for (int64_t now = 10; world.outcomes.size() < ids.size() && now < 1'000; now += 10) {
+    (void)world.step(now);
+    EXPECT_TRUE(world.started[0].empty()) << "a lost replica was given a batch";
+    if (!world.started[1].empty()) world.end(1);
+  }
+  for (const uint64_t id : ids) {
+    if (failed.contains(id)) {
+      EXPECT_EQ(world.code(id), ErrorCode::kInternal);
+    } else {
+      EXPECT_TRUE(world.is_right(id));
+    }
+  }
+  EXPECT_TRUE(world.reports.front().is_lost);
+  EXPECT_TRUE(world.loop.room(1, 1).ok());
+}
+
+TEST(EventLoopTest, WithoutAnyReplicaLeftEveryJobEndsAndNoneIsTakenUntilOneIsRestored) {
+  World world(small_config());
+  const auto ids = world.submit({60, 60, 300}, 0);
+  (void)world.step(0);
+  world.loop.batch_ended(0, {world.started[0][0].id, internal_error("the device is gone"), 1, true});
+  world.started[0].clear();
+  (void)world.step(1);
+  (void)world.step(2);
+  ASSERT_EQ(world.outcomes.size(), ids.size());
+  EXPECT_EQ(world.loop.room(0, 0).error().code, ErrorCode::kUnavailable);
+  EXPECT_TRUE(world.submit({1}, 3).empty());
+  world.loop.restore(0);
+  EXPECT_TRUE(world.loop.room(0, 0).ok());
+  const auto more = world.submit({5}, 4);
+  ASSERT_EQ(more.size(), 1u);
+  (void)world.step(4);
+  world.end();
+  (void)world.step(5);
+  EXPECT_TRUE(world.is_right(more[0]));
 }
 
 TEST(EventLoopTest, CancelEndsAJobAboardAtOnceAndItsVectorIsDropped) {
