@@ -171,6 +171,10 @@ Batch Scheduler::carry_out(int32_t replica_index) {
     const Span& span = batch.spans.back();
     record.front().aboard.push_back({grant.entry, span.job_id, span.is_last});
   }
+  // A replica runs its Batches in order: those to come may have the blocks of what ends with this one.
+  for (const auto& aboard : record.front().aboard) {
+    if (aboard.is_last) replica.release(*aboard.entry);
+  }
   replica.in_flight.splice(replica.in_flight.end(), record);
   ++next_batch_id_;
   return batch;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <set>
 
 #include "core/job.h"
 
@@ -188,8 +189,23 @@ TEST_F(SchedulerTest, AJobJustBeyondTheShortOnesDoesNotWaitForAFullContext) {
   }
 }
 
+TEST_F(SchedulerTest, TheBlocksOfWhatEndsWithABatchAreTheNextOnes) {
+  config_.batches_in_flight_max = 2;
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 40), job(2, 40), job(3, 40), job(4, 40)}, 0).ok());
+  const auto first = scheduler.next_batch(0);
+  EXPECT_EQ(std::set(first->block_ids.begin(), first->block_ids.end()).size(), first->block_ids.size());
+  EXPECT_EQ(scheduler.pool(0).used_count(), 0);
+  const auto second = scheduler.next_batch(0);
+  EXPECT_EQ(std::set(second->block_ids.begin(), second->block_ids.end()),
+            std::set(first->block_ids.begin(), first->block_ids.end()));
+  scheduler.lose(0);  // what was given back is not given back again
+  EXPECT_EQ(scheduler.pool(0).used_count(), 0);
+  EXPECT_EQ(scheduler.queued_tokens(), 160);
+}
+
 TEST_F(SchedulerTest, AJobThatWaitsForBlocksIsNotOvertakenForEver) {
-  config_.batches_in_flight_max = 2;  // Jobs that have ended keep their blocks for one more step
+  config_.batches_in_flight_max = 2;
   Scheduler scheduler(config_);
   ASSERT_TRUE(scheduler.admit({job(1, 600)}, 0).ok());
   auto running = scheduler.next_batch(0);

@@ -134,8 +134,15 @@ class CudaOps final : public Ops {
  private:
   void multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out);
   void use_device() const { check(cudaSetDevice(options_.device), "choosing the device"); }
-  static size_t gate_up_bytes(const ModelShape& shape, const Precision& precision) {
-    return static_cast<size_t>(shape.tokens_max * 2 * shape.intermediate_size) * dtype_bytes(precision.activations);
+  /// E [rows, 2 F], rows of the largest step for which multiply() takes SwiGLU as a pass of its own.
+  size_t gate_up_bytes(const ModelShape& shape, const Precision& precision) const {
+    const DType E = precision.activations;
+    int64_t rows = shape.tokens_max;
+    while (rows > 0 && hopper_ &&
+           linear_swiglu_hopper_takes({nullptr, E, rows, shape.hidden_size},
+                                      {nullptr, E, rows, shape.intermediate_size}, multiprocessors_))
+      --rows;
+    return static_cast<size_t>(rows * 2 * shape.intermediate_size) * dtype_bytes(E);
   }
   KvLayout layout(const KvPages& pages) const { return KvLayout::of(pages, hopper_); }
   const StepView& view() const {
@@ -159,7 +166,7 @@ class CudaOps final : public Ops {
   Graphs graphs_;
   DeviceMemory zeros_{kHopperPageBytesMax, "a page of zeros"};
   std::unique_ptr<DeviceStep> step_;
-  std::unique_ptr<DeviceMemory> gate_up_;  // E [T, 2 F]
+  std::unique_ptr<DeviceMemory> gate_up_;  // E [T, 2 F], T as gate_up_bytes() says
   PinnedPool pinned_;
 };
 
