@@ -25,6 +25,8 @@ struct Device {
   bool is_gpu() const { return room.has_value(); }
   /// What a step holds at most where no flag says so, and how many may be in flight.
   int32_t default_batch_tokens() const { return is_gpu() ? 8192 : 1024; }
+  /// While short queries come; 0: the same.
+  int32_t default_query_batch_tokens() const { return is_gpu() ? 2048 : 0; }
   int32_t default_batch_spans() const { return 256; }
   int32_t batches_in_flight_max() const { return is_gpu() ? 2 : 1; }
 };

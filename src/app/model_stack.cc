@@ -54,6 +54,7 @@ SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOpti
   config.batch_spans_max = options.batch_spans_max.value_or(device.default_batch_spans());
   config.batches_in_flight_max = device.batches_in_flight_max();
   config.context_tokens_max = folder.context_tokens_max;
+  config.brief_batch_tokens_max = options.query_batch_tokens_max.value_or(device.default_query_batch_tokens());
   config.long_tokens_spare = options.spare_kv_tokens;
   return config;
 }

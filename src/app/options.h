@@ -19,9 +19,10 @@ struct ModelOptions {
   int32_t context_tokens_max = 0;           // 0: the model's own
   std::optional<int32_t> batch_tokens_max;  // none: what suits the device
   std::optional<int32_t> batch_spans_max;
+  std::optional<int32_t> query_batch_tokens_max;
   int32_t spare_kv_tokens = 0;  // 0: an eighth of the context
-  bool skip_check = false;  // do not compare with known_answers.json
-  bool append_eos = false;  // where tokenizer.json appends no end token
+  bool skip_check = false;      // do not compare with known_answers.json
+  bool append_eos = false;      // where tokenizer.json appends no end token
 };
 
 struct ServeOptions {

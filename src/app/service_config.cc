@@ -89,6 +89,7 @@ void show_limits(Metrics& metrics, const HttpServerConfig& http, const Scheduler
       {"listen_backlog", http.listen_backlog},
       {"batch_tokens_max", scheduler.batch_tokens_max},
       {"batch_spans_max", scheduler.batch_spans_max},
+      {"brief_batch_tokens_max", scheduler.brief_batch_tokens_max},
       {"batches_in_flight_max", scheduler.batches_in_flight_max},
       {"queue_tokens_max", scheduler.queue_tokens_max},
       {"queue_jobs_max", scheduler.queue_jobs_max},

@@ -61,6 +61,10 @@ void add_model_options(CLI::App& app, ModelOptions& model) {
       ->check(CLI::Range(16, 1 << 20));
   add(app, "--max-batch-inputs", model.batch_spans_max, "Inputs computed in one step; default: 256")
       ->check(CLI::Range(2, 1 << 16));
+  add(app, "--max-query-batch-tokens", model.query_batch_tokens_max,
+      "Tokens computed in one step, and one step at a time, within a second of a request of at most 64 tokens; 0: as "
+      "ever; default: 0, on a GPU 2048")
+      ->check(CLI::Range(0, 1 << 20));
   add(app, "--spare-kv-tokens", model.spare_kv_tokens,
       "K/V for long inputs beside one of the full context, in tokens; 0: an eighth of --context-length")
       ->check(CLI::Range(0, 1 << 20));

@@ -68,20 +68,29 @@ Result<std::vector<uint64_t>> EventLoop::submit(std::vector<Job> jobs, int64_t n
   std::unordered_map<uint64_t, std::list<LiveJob>::iterator> fresh_ids;
   std::vector<uint64_t> ids;
   std::vector<SchedulerJob> wanted;
+  const bool is_brief = this->is_brief(jobs);
   for (Job& job : jobs) {
     job.id = next_job_id_++;
     ids.push_back(job.id);
     fresh.push_back({std::move(job), JobTiming{now_us, 0, 0}});
     const Job& kept = fresh.back().job;
     fresh_ids.emplace(kept.id, std::prev(fresh.end()));
-    wanted.push_back({kept.id, &kept.token_ids, kept.deadline_us, kept.priority});
+    wanted.push_back({kept.id, &kept.token_ids, kept.deadline_us, kept.priority + is_brief});
   }
   reserve_for(by_id_, fresh_ids.size());
   if (auto admitted = scheduler_.admit(wanted, now_us); !admitted) return with_retry_after(admitted.error());
   while (!fresh_ids.empty()) by_id_.insert(fresh_ids.extract(fresh_ids.begin()));
   live_.splice(live_.end(), fresh);
+  if (is_brief) brief_until_us_ = now_us + config_.scheduler.brief_hold_us;
   publish();
   return ids;
+}
+
+bool EventLoop::is_brief(const std::vector<Job>& request) const {
+  if (config_.scheduler.brief_batch_tokens_max == 0) return false;
+  size_t tokens = 0;
+  for (const Job& job : request) tokens += job.token_ids.size();
+  return tokens <= static_cast<size_t>(config_.scheduler.brief_tokens_max);
 }
 
 void EventLoop::cancel(std::span<const uint64_t> job_ids, EndedJobs& ended) {
@@ -134,7 +143,7 @@ int64_t EventLoop::step(int64_t now_us, Turn& turn) {
       wake_us = std::min(wake_us, waiting.linger_until_us == 0 ? now_us : waiting.linger_until_us);
       continue;
     }
-    while (auto batch = scheduler_.next_batch(r)) {
+    while (auto batch = next_batch(r, now_us)) {
       waiting.linger_us = 0;
       mark_started(*batch, now_us);
       start_(r, std::move(*batch));
@@ -142,6 +151,15 @@ int64_t EventLoop::step(int64_t now_us, Turn& turn) {
   }
   publish();
   return std::min(wake_us, scheduler_.nearest_deadline_us());
+}
+
+bool EventLoop::is_brief_time(int64_t now_us) const { return now_us < brief_until_us_; }
+
+/// While queries come, what they wait for is what is under way: one small Batch.
+std::optional<Batch> EventLoop::next_batch(int32_t replica, int64_t now_us) {
+  if (!is_brief_time(now_us)) return scheduler_.next_batch(replica);
+  if (scheduler_.oldest_in_flight(replica) != nullptr) return std::nullopt;
+  return scheduler_.next_batch(replica, config_.scheduler.brief_batch_tokens_max);
 }
 
 void EventLoop::expire(int64_t now_us, Turn& turn) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -108,6 +109,9 @@ class EventLoop {
   void end_batch(int32_t replica, BatchEnd& end, Turn& turn);
   void fail_oldest(int32_t replica, const Error& error, Turn& turn);
   int64_t finish_oldest(int32_t replica, BatchResult& result, Turn& turn);
+  bool is_brief(const std::vector<Job>& request) const;
+  bool is_brief_time(int64_t now_us) const;
+  std::optional<Batch> next_batch(int32_t replica, int64_t now_us);
   bool should_linger(const Waiting& waiting, int64_t now_us) const;
   void mark_started(const Batch& batch, int64_t now_us);
   void move_to_ended(uint64_t job_id, EndedJobs& ended) noexcept;
@@ -123,6 +127,7 @@ class EventLoop {
   std::unordered_map<uint64_t, std::list<LiveJob>::iterator> by_id_;
   std::vector<Waiting> replicas_;
   uint64_t next_job_id_ = 1;
+  int64_t brief_until_us_ = 0;  // until then Batches are small
 
   std::atomic<bool> draining_{false};
   std::atomic<bool> is_none_left_{false};  // every replica is gone

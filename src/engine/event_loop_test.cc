@@ -3,83 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <deque>
-#include <map>
-#include <set>
+#include "engine/test_world.h"
 
 namespace quern {
 namespace {
-
-EngineConfig small_config(int32_t batches_in_flight_max = 1) {
-  EngineConfig config;
-  config.scheduler.batch_tokens_max = 64;
-  config.scheduler.batch_spans_max = 16;
-  config.scheduler.context_tokens_max = 512;
-  config.scheduler.queue_tokens_max = 4096;
-  config.scheduler.queue_jobs_max = 64;
-  config.scheduler.batches_in_flight_max = batches_in_flight_max;
-  return config;
-}
-
-/// An EventLoop, the Batches that it started, and what its Jobs ended in.
-class World {
- public:
-  explicit World(const EngineConfig& config, int32_t replicas = 1)
-      : loop(config, replicas, [this](int32_t replica, Batch batch) { started[replica].push_back(std::move(batch)); }) {
-  }
-
-  std::vector<uint64_t> submit(const std::vector<int>& lengths, int64_t now_us, int64_t deadline_us = kNoDeadline) {
-    std::vector<Job> jobs;
-    for (int length : lengths) {
-      jobs.emplace_back().token_ids.assign(static_cast<size_t>(length), 7);
-      jobs.back().deadline_us = deadline_us;
-    }
-    auto ids = loop.submit(std::move(jobs), now_us);
-    return ids ? *ids : std::vector<uint64_t>{};
-  }
-
-  int64_t step(int64_t now_us) {
-    Turn turn;
-    const int64_t wake_us = loop.step(now_us, turn);
-    reports.insert(reports.end(), turn.reports.begin(), turn.reports.end());
-    keep(turn.ended);
-    return wake_us;
-  }
-  void keep(EndedJobs& ended) {
-    for (LiveJob& job : ended) {
-      EXPECT_EQ(outcomes.count(job.job.id), 0u) << "a job ended twice";
-      outcomes.emplace(job.job.id, std::move(job.outcome));
-      timings[job.job.id] = job.timing;
-    }
-  }
-
-  static BatchResult result_of(const Batch& batch) {
-    BatchResult result{batch.id, {}};
-    for (const Span& span : batch.spans) {
-      if (span.is_last) result.vectors.push_back({{static_cast<float>(span.job_id)}});
-    }
-    return result;
-  }
-  /// The oldest Batch of a replica ends well.
-  void end(int32_t replica = 0, int64_t compute_us = 1000) {
-    const Batch& batch = started[replica].front();
-    loop.batch_ended(replica, {batch.id, result_of(batch), compute_us});
-    started[replica].pop_front();
-  }
-  ErrorCode code(uint64_t id) const {
-    return outcomes.at(id).ok() ? ErrorCode::kOverloaded : outcomes.at(id).error().code;
-  }
-  bool is_right(uint64_t id) const {
-    const auto it = outcomes.find(id);
-    return it != outcomes.end() && it->second.ok() && (*it->second).values[0] == static_cast<float>(id);
-  }
-
-  std::map<int32_t, std::deque<Batch>> started;
-  std::map<uint64_t, Result<Output>> outcomes;
-  std::map<uint64_t, JobTiming> timings;
-  std::vector<StepReport> reports;
-  EventLoop loop;
-};
 
 TEST(EventLoopTest, ADeadlineIsAnsweredAtItsTimeWhileABatchRuns) {
   World world(small_config());
@@ -270,53 +197,6 @@ TEST(EventLoopTest, ADrainEndsWhatNoReplicaIsLeftToCompute) {
   for (const uint64_t id : ids) EXPECT_EQ(world.code(id), ErrorCode::kUnavailable);
   EXPECT_TRUE(world.loop.is_drained());
   EXPECT_EQ(world.loop.scheduler().pool(0).used_count() + world.loop.scheduler().pool(1).used_count(), 0);
-}
-
-TEST(EventLoopTest, AReplicaThatSaysItIsLostFailsItsBatchAndGivesTheRestToOthers) {
-  World world(small_config(2), 2);
-  const auto ids = world.submit({60, 60, 20, 20, 20, 20, 60, 60}, 0);
-  (void)world.step(0);
-  ASSERT_EQ(world.started[0].size(), 2u);
-  world.loop.batch_ended(0, {world.started[0][0].id, internal_error("the device is gone"), 1, true});
-  world.loop.batch_ended(0, {world.started[0][1].id, internal_error("the device is gone"), 1, true});
-  std::set<uint64_t> failed;
-  for (const Span& span : world.started[0][0].spans) failed.insert(span.job_id);
-  world.started[0].clear();
-  for (int64_t now = 10; world.outcomes.size() < ids.size() && now < 1'000; now += 10) {
-    (void)world.step(now);
-    EXPECT_TRUE(world.started[0].empty()) << "a lost replica was given a batch";
-    if (!world.started[1].empty()) world.end(1);
-  }
-  for (const uint64_t id : ids) {
-    if (failed.contains(id)) {
-      EXPECT_EQ(world.code(id), ErrorCode::kInternal);
-    } else {
-      EXPECT_TRUE(world.is_right(id));
-    }
-  }
-  EXPECT_TRUE(world.reports.front().is_lost);
-  EXPECT_TRUE(world.loop.room(1, 1).ok());
-}
-
-TEST(EventLoopTest, WithoutAnyReplicaLeftEveryJobEndsAndNoneIsTakenUntilOneIsRestored) {
-  World world(small_config());
-  const auto ids = world.submit({60, 60, 300}, 0);
-  (void)world.step(0);
-  world.loop.batch_ended(0, {world.started[0][0].id, internal_error("the device is gone"), 1, true});
-  world.started[0].clear();
-  (void)world.step(1);
-  (void)world.step(2);
-  ASSERT_EQ(world.outcomes.size(), ids.size());
-  EXPECT_EQ(world.loop.room(0, 0).error().code, ErrorCode::kUnavailable);
-  EXPECT_TRUE(world.submit({1}, 3).empty());
-  world.loop.restore(0);
-  EXPECT_TRUE(world.loop.room(0, 0).ok());
-  const auto more = world.submit({5}, 4);
-  ASSERT_EQ(more.size(), 1u);
-  (void)world.step(4);
-  world.end();
-  (void)world.step(5);
-  EXPECT_TRUE(world.is_right(more[0]));
 }
 
 TEST(EventLoopTest, CancelEndsAJobAboardAtOnceAndItsVectorIsDropped) {

@@ -21,6 +21,12 @@ struct SchedulerConfig {
 
   /// K/V for long Jobs beside the one that ranks first; 0: an eighth of the context.
   int32_t long_tokens_spare = 0;
+  /// A request of up to so many tokens is a query that somebody waits for. Where brief_batch_tokens_max is not 0, it
+  /// ranks one priority higher, and for brief_hold_us after the last one came the engine starts Batches of at most
+  /// brief_batch_tokens_max tokens, one at a time. Promises that speak of batch_tokens_max hold for the smaller Batch.
+  int32_t brief_tokens_max = 64;
+  int32_t brief_batch_tokens_max = 0;
+  int64_t brief_hold_us = 1'000'000;
   /// How many short Jobs that do not fit the rest of a Batch are passed over in search of one that does. Bounds the
   /// cost of a step; the first one passed over heads the next Batch.
   int32_t skipped_jobs_max = 64;

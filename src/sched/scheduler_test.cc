@@ -189,6 +189,18 @@ TEST_F(SchedulerTest, AJobJustBeyondTheShortOnesDoesNotWaitForAFullContext) {
   }
 }
 
+TEST_F(SchedulerTest, ASmallBatchStillTakesTheFirstShortJobWhole) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 45), job(2, 5), job(3, 5), job(4, 5), job(5, 900)}, 0).ok());
+  const auto first = scheduler.next_batch(0, 8);
+  EXPECT_EQ(first->spans[0].job_id, 5u);
+  EXPECT_EQ(first->spans[0].token_count, 4) << "half of a small Batch";
+  EXPECT_EQ(first->spans[1].job_id, 1u);
+  EXPECT_EQ(first->spans.size(), 2u);
+  (void)finish(scheduler, *first);
+  EXPECT_EQ(scheduler.next_batch(0, 12)->token_ids.size(), 11u);
+}
+
 TEST_F(SchedulerTest, TheBlocksOfWhatEndsWithABatchAreTheNextOnes) {
   config_.batches_in_flight_max = 2;
   Scheduler scheduler(config_);
