@@ -97,6 +97,11 @@ Result<void> Service::prepare() {
   log_info("device", {{"quern.device", opened_.device.name},
                       {"quern.device_model", opened_.device.model},
                       {"quern.notice", opened_.device.notice}});
+  if (opened_.device.is_gpu()) {
+    auto monitor = GpuMonitor::start(metrics_);
+    if (monitor) gpu_monitor_ = std::move(*monitor);
+    if (!monitor) log_warn("no metrics of the GPU", {{"quern.notice", monitor.error().message}});
+  }
   scheduler_config_ = make_scheduler_config(folder_, options_.model, opened_.device);
   scheduler_config_.queue_tokens_max = options_.queue_tokens_max;
   scheduler_config_.queue_jobs_max = options_.queue_jobs_max;
