@@ -25,11 +25,11 @@ struct ApiConfig {
   int64_t timeout_ms_default = 0;  // of requests that name none; 0: none
   int64_t timeout_ms_max = 24LL * 3600 * 1000;
   bool refuse_token_ids = false;
-  int64_t body_bytes_max = 64 * 1024 * 1024;       // decoded; 413
-  int64_t control_bytes_max = 4 * 1024 * 1024;     // /metrics and its like hold before they count as requests do
+  int64_t body_bytes_max = 64 * 1024 * 1024;          // decoded; 413
+  int64_t control_bytes_max = 4 * 1024 * 1024;        // /metrics and its like hold before they count as requests do
   Truncation truncation_default = Truncation::kNone;  // of requests that do not say
-  int64_t inline_body_bytes_max = 16 * 1024;       // larger bodies are parsed and tokenized by the worker pool
-  int64_t inline_response_bytes_max = 256 * 1024;  // larger answers are written by the worker pool
+  int64_t inline_body_bytes_max = 16 * 1024;          // larger bodies are parsed and tokenized by the worker pool
+  int64_t inline_response_bytes_max = 256 * 1024;     // larger answers are written by the worker pool
   int pool_threads = 2;
   int pool_tasks_max = 1024;  // large bodies waiting for a pool thread; above it 429
 

@@ -31,6 +31,7 @@ constexpr size_t kNameBytesMax = 1024;
 struct ServedModel {
   std::vector<std::string> names;  // the first is its own; never empty
   std::string revision;            // for /info, may be empty
+  std::string device;              // for /info, may be empty
   int64_t created_s = 0;           // unix time told by /v1/models
   int32_t width = 0;               // D: of a full Output
   int32_t context_tokens_max = 0;  // EOS included

@@ -16,7 +16,7 @@ Metrics::Buckets powers_up_to(int32_t limit) {
 
 }  // namespace
 
-EngineMetrics::EngineMetrics(Metrics& metrics, const SchedulerConfig& config)
+EngineMetrics::EngineMetrics(Metrics& metrics, const SchedulerConfig& config, const Device& device)
     : metrics_(metrics),
       batch_tokens_(metrics.histogram("quern_batch_tokens", "Tokens computed in one step",
                                       powers_up_to(config.batch_tokens_max))),
@@ -24,7 +24,12 @@ EngineMetrics::EngineMetrics(Metrics& metrics, const SchedulerConfig& config)
           metrics.histogram("quern_batch_inputs", "Inputs aboard one step", powers_up_to(config.batch_spans_max))),
       batch_seconds_(metrics.histogram("quern_batch_seconds", "Time to compute one step", kSecondsBuckets)),
       tokens_(metrics.counter("quern_computed_tokens_total", "Tokens that went through the model")),
-      failed_batches_(metrics.counter("quern_failed_batches_total", "Steps that ended in an error")) {}
+      failed_batches_(metrics.counter("quern_failed_batches_total", "Steps that ended in an error")) {
+  metrics
+      .gauge("quern_device_info", "Always 1; the labels say what computes.",
+             {{"device", device.name}, {"model", device.model}})
+      .Set(1);
+}
 
 void EngineMetrics::count(const StepReport& report) {
   batch_tokens_.Observe(report.batch_tokens);

@@ -3,6 +3,7 @@
 // count() is called on the engine's thread; the gauges are read at each scrape.
 #pragma once
 
+#include "app/device.h"
 #include "engine/engine.h"
 #include "observe/metrics.h"
 
@@ -10,7 +11,7 @@ namespace quern {
 
 class EngineMetrics {
  public:
-  EngineMetrics(Metrics& metrics, const SchedulerConfig& config);
+  EngineMetrics(Metrics& metrics, const SchedulerConfig& config, const Device& device);
 
   void count(const StepReport& report);
   /// Shows the queue and the block pool. The engine must outlive the last scrape.

@@ -29,6 +29,7 @@ std::string bytes_text(int64_t bytes) {
 std::vector<MemoryRow> memory_rows(const MemoryPlan& plan) {
   return {{"weights", plan.weights_bytes, "--model-path, --dtype"},
           {"activations", plan.activations_bytes, "--max-batch-tokens"},
+          {"scratch", plan.scratch_bytes, "--max-batch-tokens"},
           {"K/V pages", plan.kv_bytes, "--context-length, --max-batch-tokens, --max-batch-inputs"},
           {"requests", plan.requests_bytes, "--max-buffered-bytes"}};
 }
@@ -44,12 +45,12 @@ Result<void> check_memory(const MemoryPlan& plan, const MachineLimits& machine) 
   const int64_t over = plan.total_bytes() - have;
   if (over <= 0) return {};
   std::string why = "the model needs " + bytes_text(plan.total_bytes()) + " (weights " +
-                    bytes_text(plan.weights_bytes) + ", activations " + bytes_text(plan.activations_bytes) + ", K/V " +
-                    bytes_text(plan.kv_bytes);
+                    bytes_text(plan.weights_bytes) + ", activations " +
+                    bytes_text(plan.activations_bytes + plan.scratch_bytes) + ", K/V " + bytes_text(plan.kv_bytes);
   if (plan.requests_bytes > 0) why += ", requests " + bytes_text(plan.requests_bytes);
   why += ") and " + bytes_text(have) + " are available (" + machine.memory_source + "); ";
   if (plan.weights_bytes > have) return invalid_argument(why + "a smaller model or --dtype bf16 is needed", "--dtype");
-  if (plan.weights_bytes + plan.activations_bytes > have)
+  if (plan.weights_bytes + plan.activations_bytes + plan.scratch_bytes > have)
     return invalid_argument(why + "lower --max-batch-tokens from " + std::to_string(plan.batch_tokens_max),
                             "--max-batch-tokens");
   // Each block of the context less is a block of every layer less, at least.

@@ -18,6 +18,7 @@ struct MemoryPlan {
   int64_t weights_bytes = 0;
   int64_t activations_bytes = 0;
   int64_t kv_bytes = 0;
+  int64_t scratch_bytes = 0;       // the device's own: tables, scratch, kernels' code
   int64_t requests_bytes = 0;      // --max-buffered-bytes
   int64_t requests_bytes_min = 0;  // what --max-body-bytes needs of them
   int32_t context_tokens_max = 0;
@@ -25,7 +26,7 @@ struct MemoryPlan {
   int32_t block_tokens = 1;
   int64_t kv_bytes_per_block = 0;
 
-  int64_t model_bytes() const { return weights_bytes + activations_bytes + kv_bytes; }
+  int64_t model_bytes() const { return weights_bytes + activations_bytes + scratch_bytes + kv_bytes; }
   int64_t total_bytes() const { return model_bytes() + requests_bytes; }
 };
 

@@ -6,7 +6,6 @@
 
 #include "base/excerpt.h"
 #include "model/known_answers.h"
-#include "ops/cpu/cpu_ops.h"
 #include "worker/local_replica.h"
 
 namespace quern {
@@ -49,20 +48,19 @@ Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_we
   return read_model_folder(wanted);
 }
 
-SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options) {
+SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options, const Device& device) {
   SchedulerConfig config;
-  config.batch_tokens_max = options.batch_tokens_max;
-  config.batch_spans_max = options.batch_spans_max;
+  config.batch_tokens_max = options.batch_tokens_max.value_or(device.default_batch_tokens());
+  config.batch_spans_max = options.batch_spans_max.value_or(device.default_batch_spans());
+  config.batches_in_flight_max = device.batches_in_flight_max();
   config.context_tokens_max = folder.context_tokens_max;
+  config.brief_batch_tokens_max = options.query_batch_tokens_max.value_or(device.default_query_batch_tokens());
+  config.long_tokens_spare = options.spare_kv_tokens;
   return config;
 }
 
-int32_t thread_count(const ModelOptions& options, const MachineLimits& machine) {
-  return options.threads > 0 ? options.threads : machine.cpus;
-}
-
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
-                                               const SchedulerConfig& scheduler, const MachineLimits& machine,
+                                               OpenDevice opened, const SchedulerConfig& scheduler,
                                                const ApproveMemory& approve) {
   RunnerOptions runner_options;
   runner_options.dtype = parse_dtype(options.dtype);
@@ -76,23 +74,28 @@ Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const 
     plan.weights_bytes = static_cast<int64_t>(bytes.weights);
     plan.activations_bytes = static_cast<int64_t>(bytes.activations);
     plan.kv_bytes = static_cast<int64_t>(bytes.kv);
+    plan.scratch_bytes = static_cast<int64_t>(bytes.scratch);
     plan.context_tokens_max = folder.context_tokens_max;
     plan.batch_tokens_max = scheduler.batch_tokens_max;
     plan.block_tokens = scheduler.block_tokens;
     plan.kv_bytes_per_block = plan.kv_bytes / scheduler.total_blocks();
-    return approve ? approve(plan) : check_memory(plan, machine);
+    return approve(plan);
   };
-  auto ops = make_cpu_ops(thread_count(options, machine));
-  if (!ops) return ops.error();
-  auto runner = LocalRunner::create(folder.weights_dir, folder.config, runner_options, std::move(*ops));
+  auto runner = LocalRunner::create(folder.weights_dir, folder.config, runner_options, std::move(opened.ops));
   if (!runner) return runner.error();
-  return std::make_unique<ModelStack>(folder, std::move(*runner), scheduler);
+  return std::make_unique<ModelStack>(folder, std::move(opened.device), std::move(*runner), scheduler);
 }
 
-MakeReplica ModelStack::replica() {
-  return local_replica([this](const Batch& batch) { return runner_->run(batch); },
-                       scheduler_config_.batches_in_flight_max);
+Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options) {
+  const MachineLimits machine = read_machine_limits();
+  auto opened = open_device(options, machine);
+  if (!opened) return opened.error();
+  const Device device = opened->device;
+  return load_model(folder, options, std::move(*opened), make_scheduler_config(folder, options, device),
+                    [&](const MemoryPlan& plan) { return check_memory(plan, machine, device); });
 }
+
+MakeReplica ModelStack::replica() { return local_replica(*runner_, scheduler_config_.batches_in_flight_max); }
 
 Result<Output> embed_ids(Engine& engine, std::vector<int32_t> ids) {
   std::promise<Result<Output>> promise;

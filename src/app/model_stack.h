@@ -1,4 +1,4 @@
-// ModelStack: one model ready to compute: files, tokenizer, runner. The one place that names ops/cpu.
+// ModelStack: one model ready to compute: files, tokenizer, device, runner.
 //
 // model/model_folder is what can be read in milliseconds (enough to serve /health and refuse bad requests); ModelStack
 // adds weights.
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "app/device.h"
 #include "app/machine.h"
 #include "app/memory_plan.h"
 #include "app/options.h"
@@ -23,19 +24,22 @@ namespace quern {
 class ModelStack {
  public:
   /// `folder` must outlive it.
-  ModelStack(const ModelFolder& folder, std::unique_ptr<LocalRunner> runner, const SchedulerConfig& scheduler_config)
-      : folder_(folder), runner_(std::move(runner)), scheduler_config_(scheduler_config) {}
+  ModelStack(const ModelFolder& folder, Device device, std::unique_ptr<LocalRunner> runner,
+             const SchedulerConfig& scheduler_config)
+      : folder_(folder), device_(std::move(device)), runner_(std::move(runner)), scheduler_config_(scheduler_config) {}
 
   const ModelFolder& folder() const { return folder_; }
   LocalRunner& runner() { return *runner_; }
   /// Limits that the runner's memory was made for; the queue's limits may be changed.
   const SchedulerConfig& scheduler_config() const { return scheduler_config_; }
+  const Device& device() const { return device_; }
   std::string_view dtype_name() const { return quern::dtype_name(runner_->dtype()); }
   /// For an Engine, which must not outlive this.
   MakeReplica replica();
 
  private:
   const ModelFolder& folder_;
+  Device device_;
   std::unique_ptr<LocalRunner> runner_;
   SchedulerConfig scheduler_config_;
 };
@@ -48,18 +52,17 @@ std::string default_model_dir();
 Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_weights = true);
 
 /// The limits that the flags ask for; the runner's memory is made for them.
-SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options);
-
-/// --threads, or one for each core that the machine leaves us.
-int32_t thread_count(const ModelOptions& options, const MachineLimits& machine);
+SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options, const Device& device);
 
 /// Asked before the weights are read; the plan's requests_bytes are 0. An Error refuses.
 using ApproveMemory = std::function<Result<void>(const MemoryPlan& plan)>;
 
-/// Adds the weights to `folder`, which must outlive the stack. Without `approve` the plan must fit the machine.
+/// Adds the weights to `folder`, which must outlive the stack.
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
-                                               const SchedulerConfig& scheduler, const MachineLimits& machine,
-                                               const ApproveMemory& approve = {});
+                                               OpenDevice opened, const SchedulerConfig& scheduler,
+                                               const ApproveMemory& approve);
+/// For a command that computes: on the device that the flags name, within its and the machine's memory.
+Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options);
 
 /// Submits one Job of these tokens and waits for its Output.
 Result<Output> embed_ids(Engine& engine, std::vector<int32_t> ids);

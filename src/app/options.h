@@ -13,13 +13,16 @@ namespace quern {
 struct ModelOptions {
   std::optional<std::string> model_path;  // a folder, or ORG/NAME[@REVISION] in the local Hugging Face cache
   std::string revision;                   // of ORG/NAME
+  std::string device = "auto";            // auto, cpu, cuda, cuda:N
   std::string dtype = "auto";
-  int32_t threads = 0;             // 0: one per core
-  int32_t context_tokens_max = 0;  // 0: the model's own
-  int32_t batch_tokens_max = 1024;
-  int32_t batch_spans_max = 256;
-  bool skip_check = false;  // do not compare with known_answers.json
-  bool append_eos = false;  // where tokenizer.json appends no end token
+  int32_t threads = 0;                      // 0: one per core
+  int32_t context_tokens_max = 0;           // 0: the model's own
+  std::optional<int32_t> batch_tokens_max;  // none: what suits the device
+  std::optional<int32_t> batch_spans_max;
+  std::optional<int32_t> query_batch_tokens_max;
+  int32_t spare_kv_tokens = 0;  // 0: an eighth of the context
+  bool skip_check = false;      // do not compare with known_answers.json
+  bool append_eos = false;      // where tokenizer.json appends no end token
 };
 
 struct ServeOptions {

@@ -43,13 +43,27 @@ Result<void> write_port_file(const std::string& path, uint16_t port) {
   return {};
 }
 
-void log_memory(const MemoryPlan& plan, const MachineLimits& machine) {
+void log_memory(const MemoryPlan& plan, const MachineLimits& machine, const Device& device) {
   for (const MemoryRow& row : memory_rows(plan))
     log_info("memory", {{"quern.part", row.what}, {"quern.bytes", row.bytes}, {"quern.flags", row.flag}});
-  log_info("memory", {{"quern.part", "all"},
-                      {"quern.bytes", plan.total_bytes()},
+  if (device.is_gpu()) {
+    const auto used = static_cast<int64_t>(device.room->total_bytes - device.room->free_bytes);
+    log_info("memory",
+             {{"quern.part", "in use before: CUDA's context, libraries, other processes"}, {"quern.bytes", used}});
+    log_info("memory", {{"quern.part", "all on " + device.name},
+                        {"quern.bytes", used + plan.model_bytes()},
+                        {"quern.available_bytes", static_cast<int64_t>(device.room->total_bytes)},
+                        {"quern.source", device.model}});
+  }
+  log_info("memory", {{"quern.part", device.is_gpu() ? "all on the host" : "all"},
+                      {"quern.bytes", device.is_gpu() ? plan.requests_bytes : plan.total_bytes()},
                       {"quern.available_bytes", machine.memory_available_bytes},
                       {"quern.source", machine.memory_source}});
+}
+
+void log_lost(const Device& device) {
+  log_error("the device has failed: nothing is computed until the server is started again",
+            {{"quern.device", device.name}, {"quern.device_model", device.model}});
 }
 
 }  // namespace
@@ -83,7 +97,18 @@ Result<void> Service::prepare() {
   if (!folder) return folder.error();
   folder_ = std::move(*folder);
   for (const std::string& notice : folder_.notices) log_warn("model folder", {{"quern.notice", notice}});
-  scheduler_config_ = make_scheduler_config(folder_, options_.model);
+  auto opened = open_device(options_.model, machine_);
+  if (!opened) return opened.error();
+  opened_ = std::move(*opened);
+  log_info("device", {{"quern.device", opened_.device.name},
+                      {"quern.device_model", opened_.device.model},
+                      {"quern.notice", opened_.device.notice}});
+  if (opened_.device.is_gpu()) {
+    auto monitor = GpuMonitor::start(metrics_);
+    if (monitor) gpu_monitor_ = std::move(*monitor);
+    if (!monitor) log_warn("no metrics of the GPU", {{"quern.notice", monitor.error().message}});
+  }
+  scheduler_config_ = make_scheduler_config(folder_, options_.model, opened_.device);
   scheduler_config_.queue_tokens_max = options_.queue_tokens_max;
   scheduler_config_.queue_jobs_max = options_.queue_jobs_max;
   if (auto checked = check_config(EngineConfig{scheduler_config_}); !checked) return checked;
@@ -101,7 +126,7 @@ Result<void> Service::prepare() {
 
 Result<void> Service::listen(std::vector<ApiKey> keys) {
   api_ = std::make_unique<ApiServer>(
-      api_config(options_, std::move(keys)), std::vector{served_model(options_, folder_, embedder_)},
+      api_config(options_, std::move(keys)), std::vector{served_model(options_, folder_, opened_.device, embedder_)},
       [this] { return ready(); }, *budget_, metrics_);
   HttpServerConfig config = http_config(options_);
   config.error_response = [this](int status, std::string_view message, std::string_view client) {
@@ -123,23 +148,28 @@ Result<void> Service::approve(const MemoryPlan& model) {
   plan.requests_bytes_min = least_requests_bytes(options_.body_bytes_max);
   plan.requests_bytes = options_.buffered_bytes_max;
   if (plan.requests_bytes == 0) {
+    const int64_t model_bytes = opened_.device.is_gpu() ? 0 : plan.model_bytes();
     plan.requests_bytes =
-        default_requests_bytes(machine_.memory_available_bytes - plan.model_bytes(), options_.body_bytes_max);
+        default_requests_bytes(machine_.memory_available_bytes - model_bytes, options_.body_bytes_max);
     budget_->set_bytes_max(plan.requests_bytes);
   }
   planned_bytes_ = plan.total_bytes();
-  log_memory(plan, machine_);
-  return check_memory(plan, machine_);
+  log_memory(plan, machine_, opened_.device);
+  return check_memory(plan, machine_, opened_.device);
 }
 
 Result<void> Service::load(const std::function<void()>& promise) {
   const int64_t begin_us = now_us();
-  auto model = load_model(folder_, options_.model, scheduler_config_, machine_,
+  OpenDevice device{opened_.device, std::move(opened_.ops)};
+  auto model = load_model(folder_, options_.model, std::move(device), scheduler_config_,
                           [this](const MemoryPlan& plan) { return approve(plan); });
   if (!model) return model.error();
   model_ = std::move(*model);
-  engine_metrics_.emplace(metrics_, scheduler_config_);
-  const EngineHooks hooks{[this](const StepReport& report) { engine_metrics_->count(report); },
+  engine_metrics_.emplace(metrics_, scheduler_config_, opened_.device);
+  const EngineHooks hooks{[this](const StepReport& report) {
+                            engine_metrics_->count(report);
+                            if (report.is_lost) log_lost(opened_.device);
+                          },
                           [](std::string_view what) {
                             log_error("the engine caught an exception", {{"error.message", what}});
                           }};
@@ -154,6 +184,7 @@ Result<void> Service::load(const std::function<void()>& promise) {
   promise();
   embedder_.set(*engine_);
   log_info("ready", {{"quern.model", folder_.name},
+                     {"quern.device", opened_.device.name},
                      {"quern.dtype", model_->dtype_name()},
                      {"quern.threads", int64_t{thread_count(options_.model, machine_)}},
                      {"quern.known_answers", static_cast<int64_t>(checked->compared)},
@@ -163,6 +194,8 @@ Result<void> Service::load(const std::function<void()>& promise) {
 
 std::string Service::banner() const {
   const int32_t threads = thread_count(options_.model, machine_);
+  const std::string where = opened_.device.is_gpu() ? opened_.device.name + ", " + opened_.device.model
+                                                    : std::to_string(threads) + (threads == 1 ? " thread" : " threads");
   // Listening on every interface, it can be asked on this machine's own.
   const bool everywhere = options_.host == "0.0.0.0" || options_.host == "::";
   const std::string host = everywhere ? "127.0.0.1" : options_.host;
@@ -171,9 +204,9 @@ std::string Service::banner() const {
   std::string text = "\nquern " + std::string(kVersion) + " serves " + excerpt(folder_.name) + " at " + url;
   if (everywhere) text += ", and on every interface";
   text += "\n  vectors of width " + std::to_string(folder_.width()) + ", computed in " +
-          std::string(model_->dtype_name()) + " on " + std::to_string(threads) +
-          (threads == 1 ? " thread" : " threads") + "; inputs of up to " + std::to_string(folder_.context_tokens_max) +
-          " tokens; at most " + bytes_text(planned_bytes_) + " of memory\n";
+          std::string(model_->dtype_name()) + " on " + where + "; inputs of up to " +
+          std::to_string(folder_.context_tokens_max) + " tokens; at most " + bytes_text(planned_bytes_) +
+          " of memory\n";
   text += has_keys_ ? "  API key asked for\n" : "  no API key is set: whoever reaches the address may use it\n";
   text += "  try: curl " + url + "/v1/embeddings -H 'Content-Type: application/json'" +
           (has_keys_ ? " -H \"Authorization: Bearer $KEY\"" : "") + " -d '{\"input\": \"Hello\"}'\n\n";
@@ -182,7 +215,7 @@ std::string Service::banner() const {
 
 Result<void> Service::ready() const {
   if (draining_) return shutting_down();
-  return embedder_.loaded();
+  return embedder_.room(0, 0);
 }
 
 void Service::stop() {

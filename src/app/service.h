@@ -13,6 +13,7 @@
 
 #include "api/api_server.h"
 #include "app/engine_metrics.h"
+#include "app/gpu_monitor.h"
 #include "app/late_embedder.h"
 #include "app/machine.h"
 #include "app/model_stack.h"
@@ -72,7 +73,9 @@ class Service {
   int64_t planned_bytes_ = 0;
   bool has_keys_ = false;
   ModelFolder folder_;
+  OpenDevice opened_;
   SchedulerConfig scheduler_config_;
+  std::unique_ptr<GpuMonitor> gpu_monitor_;
   std::unique_ptr<ModelStack> model_;
   std::optional<EngineMetrics> engine_metrics_;
   std::unique_ptr<Engine> engine_;

@@ -22,13 +22,15 @@ Result<void> check_limits(const ServeOptions& options) {
                           "--max-buffered-bytes");
 }
 
-ServedModel served_model(const ServeOptions& options, const ModelFolder& folder, Embedder& embedder) {
+ServedModel served_model(const ServeOptions& options, const ModelFolder& folder, const Device& device,
+                         Embedder& embedder) {
   ServedModel served;
   served.names = options.served_model_names;
   // "*" alone stands for every name, and the model still has its own.
   if (served.names.empty() || served.names.front() == kAnyModelName)
     served.names.insert(served.names.begin(), folder.name);
   served.created_s = static_cast<int64_t>(std::time(nullptr));
+  served.device = device.name + " (" + device.model + ")";
   served.width = folder.width();
   served.context_tokens_max = folder.context_tokens_max;
   served.vocab_tokens = folder.vocab_rows();
@@ -90,6 +92,7 @@ void show_limits(Metrics& metrics, const HttpServerConfig& http, const Scheduler
       {"listen_backlog", http.listen_backlog},
       {"batch_tokens_max", scheduler.batch_tokens_max},
       {"batch_spans_max", scheduler.batch_spans_max},
+      {"brief_batch_tokens_max", scheduler.brief_batch_tokens_max},
       {"batches_in_flight_max", scheduler.batches_in_flight_max},
       {"queue_tokens_max", scheduler.queue_tokens_max},
       {"queue_jobs_max", scheduler.queue_jobs_max},

@@ -5,6 +5,7 @@
 
 #include "api/api_config.h"
 #include "api/served_model.h"
+#include "app/device.h"
 #include "app/options.h"
 #include "http/http_config.h"
 #include "model/model_folder.h"
@@ -17,7 +18,8 @@ namespace quern {
 Result<void> check_limits(const ServeOptions& options);
 
 /// `folder` and `embedder` must outlive it.
-ServedModel served_model(const ServeOptions& options, const ModelFolder& folder, Embedder& embedder);
+ServedModel served_model(const ServeOptions& options, const ModelFolder& folder, const Device& device,
+                         Embedder& embedder);
 ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys);
 /// Without error_response.
 HttpServerConfig http_config(const ServeOptions& options);

@@ -173,7 +173,7 @@ Result<void> embed_file(const EmbedOptions& options) {
   }
   auto reader = InputReader::open(options.input, options.input_format);
   if (!reader) return reader.error();
-  auto stack = load_model(*files, options.model, make_scheduler_config(*files, options.model), read_machine_limits());
+  auto stack = load_model(*files, options.model);
   if (!stack) return stack.error();
 
   const int32_t dimensions = options.dimensions == 0 ? width : options.dimensions;

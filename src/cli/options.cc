@@ -51,16 +51,28 @@ void add_folder_options(CLI::App& app, ModelOptions& model) {
 
 void add_model_options(CLI::App& app, ModelOptions& model) {
   add_folder_options(app, model);
-  add(app, "--dtype", model.dtype, "Compute type: auto (bf16 where the processor has it, else f32), f32, bf16")
+  add(app, "--device", model.device,
+      "What computes: auto (a GPU where libquern_cuda.so finds one, else the CPU), cpu, cuda, cuda:N");
+  add(app, "--dtype", model.dtype,
+      "Compute type: auto (bf16 where the processor or the GPU has it, else f32; f32 on a CPU for f16 checkpoints), "
+      "f32, bf16")
       ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}, CLI::ignore_case));
   add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
   add(app, "--context-length,--max-model-len", model.context_tokens_max,
       "Longest input in tokens; 0: the model's own limit")
       ->check(CLI::Range(0, 1 << 20));
   add(app, "--max-batch-tokens,--chunked-prefill-size", model.batch_tokens_max,
-      "Tokens computed in one step; longer inputs are fed in chunks")
+      "Tokens computed in one step; longer inputs are fed in chunks; default: 1024, on a GPU 8192")
       ->check(CLI::Range(16, 1 << 20));
-  add(app, "--max-batch-inputs", model.batch_spans_max, "Inputs computed in one step")->check(CLI::Range(2, 1 << 16));
+  add(app, "--max-batch-inputs", model.batch_spans_max, "Inputs computed in one step; default: 256")
+      ->check(CLI::Range(2, 1 << 16));
+  add(app, "--max-query-batch-tokens", model.query_batch_tokens_max,
+      "Tokens computed in one step, and one step at a time, within a second of a request of at most 64 tokens; 0: as "
+      "ever; default: 0, on a GPU 2048")
+      ->check(CLI::Range(0, 1 << 20));
+  add(app, "--spare-kv-tokens", model.spare_kv_tokens,
+      "K/V for long inputs beside one of the full context, in tokens; 0: an eighth of --context-length")
+      ->check(CLI::Range(0, 1 << 20));
   add_flag(app, "--skip-check", model.skip_check, "Do not compare the model with its known_answers.json at start");
 }
 
@@ -91,7 +103,7 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--max-body-bytes", o.body_bytes_max, "Longest request body; longer ones are answered 413")
       ->check(CLI::Range(int64_t{1}, kBytesMax));
   add(app, "--max-buffered-bytes", o.buffered_bytes_max,
-      "Memory for requests: bodies, token ids, vectors, answers; above it, requests are answered 503 or 429. 0: half "
+      "Memory for requests: bodies, token ids, vectors, answers; above it, requests are answered 429. 0: half "
       "of what the model leaves of the machine, at most 1 GiB or what the longest body needs")
       ->check(CLI::Range(int64_t{0}, kBytesMax));
   add(app, "--max-header-bytes", o.header_bytes_max, "Longest request head; longer ones are answered 431")

@@ -65,12 +65,13 @@ void print_check(const CheckOutcome& outcome, bool is_skipped) {
 Result<bool> verify(const VerifyOptions& options) {
   auto files = read_model_folder(options.model);
   if (!files) return files.error();
-  auto stack = load_model(*files, options.model, make_scheduler_config(*files, options.model), read_machine_limits());
+  auto stack = load_model(*files, options.model);
   if (!stack) return stack.error();
   const ModelFolder& model = (*stack)->folder();
   Engine engine({(*stack)->scheduler_config()}, {(*stack)->replica()});
-  std::printf("model %s in %s, %s\n", model.name.c_str(), model.dir.c_str(),
-              std::string((*stack)->dtype_name()).c_str());
+  std::printf("model %s in %s, %s on %s (%s)\n", model.name.c_str(), model.dir.c_str(),
+              std::string((*stack)->dtype_name()).c_str(), (*stack)->device().name.c_str(),
+              (*stack)->device().model.c_str());
 
   const auto checked = check_model(**stack, engine, options.model);
   if (!checked) return checked.error();

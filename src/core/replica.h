@@ -17,6 +17,7 @@ struct BatchEnd {
   uint64_t batch_id = 0;
   Result<BatchResult> result;  // an Error fails every Job aboard
   int64_t compute_us = 0;
+  bool is_lost = false;  // the replica will compute nothing any more
 };
 
 class Replica {

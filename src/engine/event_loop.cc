@@ -34,6 +34,14 @@ Result<void> check_answer(const BatchEnd& end, const ReplicaState::InFlight& bat
   return {};
 }
 
+Error no_replica_left() {
+  return {ErrorCode::kUnavailable, "the model's device has failed: the server must be started again", "", 1};
+}
+
+Error down_while_draining() {
+  return {ErrorCode::kUnavailable, "the server is shutting down, and no replica of the model is up", "", 1};
+}
+
 }  // namespace
 
 Result<void> check_config(const EngineConfig& config) {
@@ -53,26 +61,36 @@ EventLoop::EventLoop(const EngineConfig& config, int32_t replica_count, StartBat
 
 Result<std::vector<uint64_t>> EventLoop::submit(std::vector<Job> jobs, int64_t now_us) {
   if (draining_) return shutting_down();
+  if (is_none_left_) return no_replica_left();
   // Everything that allocates comes first and apart. The scheduler keeps pointers to the token ids: the Jobs are at
   // their final address.
   std::list<LiveJob> fresh;
   std::unordered_map<uint64_t, std::list<LiveJob>::iterator> fresh_ids;
   std::vector<uint64_t> ids;
   std::vector<SchedulerJob> wanted;
+  const bool is_brief = this->is_brief(jobs);
   for (Job& job : jobs) {
     job.id = next_job_id_++;
     ids.push_back(job.id);
     fresh.push_back({std::move(job), JobTiming{now_us, 0, 0}});
     const Job& kept = fresh.back().job;
     fresh_ids.emplace(kept.id, std::prev(fresh.end()));
-    wanted.push_back({kept.id, &kept.token_ids, kept.deadline_us, kept.priority});
+    wanted.push_back({kept.id, &kept.token_ids, kept.deadline_us, kept.priority + is_brief});
   }
   reserve_for(by_id_, fresh_ids.size());
   if (auto admitted = scheduler_.admit(wanted, now_us); !admitted) return with_retry_after(admitted.error());
   while (!fresh_ids.empty()) by_id_.insert(fresh_ids.extract(fresh_ids.begin()));
   live_.splice(live_.end(), fresh);
+  if (is_brief) brief_until_us_ = now_us + config_.scheduler.brief_hold_us;
   publish();
   return ids;
+}
+
+bool EventLoop::is_brief(const std::vector<Job>& request) const {
+  if (config_.scheduler.brief_batch_tokens_max == 0) return false;
+  size_t tokens = 0;
+  for (const Job& job : request) tokens += job.token_ids.size();
+  return tokens <= static_cast<size_t>(config_.scheduler.brief_tokens_max);
 }
 
 void EventLoop::cancel(std::span<const uint64_t> job_ids, EndedJobs& ended) {
@@ -101,11 +119,22 @@ void EventLoop::lose(int32_t replica) noexcept {
   publish();
 }
 
+void EventLoop::restore(int32_t replica) {
+  scheduler_.restore(replica);
+  set_gone(replica, false);
+}
+
+void EventLoop::set_gone(int32_t replica, bool is_gone) noexcept {
+  replicas_[static_cast<size_t>(replica)].is_gone = is_gone;
+  is_none_left_ = std::all_of(replicas_.begin(), replicas_.end(), [](const Waiting& one) { return one.is_gone; });
+}
+
 int64_t EventLoop::step(int64_t now_us, Turn& turn) {
   expire(now_us, turn);
   int64_t wake_us = kNeverUs;
   for (int32_t r = 0; r < scheduler_.replica_count(); ++r) take_in(r, turn);
-  if (draining_ && !scheduler_.is_any_up()) fail_all(turn);
+  if (is_none_left_) fail_all(no_replica_left(), turn);
+  if (draining_ && !scheduler_.is_any_up()) fail_all(down_while_draining(), turn);
   for (int32_t r = 0; r < scheduler_.replica_count(); ++r) {
     Waiting& waiting = replicas_[static_cast<size_t>(r)];
     if (should_linger(waiting, now_us)) {
@@ -114,7 +143,7 @@ int64_t EventLoop::step(int64_t now_us, Turn& turn) {
       wake_us = std::min(wake_us, waiting.linger_until_us == 0 ? now_us : waiting.linger_until_us);
       continue;
     }
-    while (auto batch = scheduler_.next_batch(r)) {
+    while (auto batch = next_batch(r, now_us)) {
       waiting.linger_us = 0;
       mark_started(*batch, now_us);
       start_(r, std::move(*batch));
@@ -122,6 +151,15 @@ int64_t EventLoop::step(int64_t now_us, Turn& turn) {
   }
   publish();
   return std::min(wake_us, scheduler_.nearest_deadline_us());
+}
+
+bool EventLoop::is_brief_time(int64_t now_us) const { return now_us < brief_until_us_; }
+
+/// While queries come, what they wait for is what is under way: one small Batch.
+std::optional<Batch> EventLoop::next_batch(int32_t replica, int64_t now_us) {
+  if (!is_brief_time(now_us)) return scheduler_.next_batch(replica);
+  if (scheduler_.oldest_in_flight(replica) != nullptr) return std::nullopt;
+  return scheduler_.next_batch(replica, config_.scheduler.brief_batch_tokens_max);
 }
 
 void EventLoop::expire(int64_t now_us, Turn& turn) {
@@ -134,12 +172,11 @@ void EventLoop::expire(int64_t now_us, Turn& turn) {
   }
 }
 
-/// Nobody is left to compute them, and a drain must end.
-void EventLoop::fail_all(Turn& turn) {
+/// Nobody is left to compute them.
+void EventLoop::fail_all(const Error& error, Turn& turn) {
   while (!live_.empty()) {
     const uint64_t id = live_.front().job.id;
-    live_.front().outcome =
-        Error{ErrorCode::kUnavailable, "the server is shutting down, and no replica of the model is up", "", 1};
+    live_.front().outcome = error;
     QUERN_CHECK(scheduler_.cancel(id), "the scheduler does not know a live Job");
     move_to_ended(id, turn.ended);
   }
@@ -148,7 +185,13 @@ void EventLoop::fail_all(Turn& turn) {
 void EventLoop::take_in(int32_t replica, Turn& turn) {
   std::vector<BatchEnd>& ends = replicas_[static_cast<size_t>(replica)].ends;
   while (!ends.empty()) {
+    const bool is_lost = ends.front().is_lost;
     end_batch(replica, ends.front(), turn);
+    if (is_lost) {
+      lose(replica);  // which clears `ends`
+      set_gone(replica, true);
+      return;
+    }
     ends.erase(ends.begin());
   }
 }
@@ -171,6 +214,7 @@ void EventLoop::end_batch(int32_t replica, BatchEnd& end, Turn& turn) {
     fail_oldest(replica, answer.error(), turn);
     turn.reports.push_back(report);
     turn.reports.back().ok = false;
+    turn.reports.back().is_lost = end.is_lost;
     return;
   }
   const int64_t finished = finish_oldest(replica, *end.result, turn);
@@ -254,6 +298,7 @@ void EventLoop::publish() noexcept {
 
 Result<void> EventLoop::room(int64_t jobs, int64_t tokens) const {
   if (draining_) return shutting_down();
+  if (is_none_left_) return no_replica_left();
   auto free = check_room(config_.scheduler, live_jobs_.load(std::memory_order_relaxed),
                          queued_tokens_.load(std::memory_order_relaxed), jobs, tokens);
   return free ? free : with_retry_after(free.error());

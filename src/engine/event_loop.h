@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -43,6 +44,7 @@ struct StepReport {
   int32_t batch_spans = 0;
   int64_t compute_us = 0;
   bool ok = true;
+  bool is_lost = false;  // the replica will compute nothing any more
 };
 
 /// A Job in the engine; once it has ended, with its outcome.
@@ -74,7 +76,7 @@ class EventLoop {
   void batch_ended(int32_t replica, BatchEnd end) noexcept;
   /// The replica died: its Jobs go back to the queue, and what it still answers is ignored until restore().
   void lose(int32_t replica) noexcept;
-  void restore(int32_t replica) { scheduler_.restore(replica); }
+  void restore(int32_t replica);
   /// Refuses new Jobs, and no more lingering: every Job that can be computed is. While no replica is up none can be:
   /// then the Jobs end with kUnavailable.
   void begin_drain() { draining_ = true; }
@@ -94,17 +96,22 @@ class EventLoop {
  private:
   struct Waiting {                // of one replica
     std::vector<BatchEnd> ends;   // arrived, not taken in; reserved for the Batches that may be in flight
+    bool is_gone = false;         // it said itself that it is lost: nobody will restore it but restore()
     int32_t linger_jobs = 0;      // so many queued Jobs end the lingering
     int64_t linger_us = 0;        // how long it may last; 0: not at all
     int64_t linger_until_us = 0;  // 0: it begins when the ended Jobs have been completed
   };
 
   void expire(int64_t now_us, Turn& turn);
-  void fail_all(Turn& turn);
+  void fail_all(const Error& error, Turn& turn);
+  void set_gone(int32_t replica, bool is_gone) noexcept;
   void take_in(int32_t replica, Turn& turn);
   void end_batch(int32_t replica, BatchEnd& end, Turn& turn);
   void fail_oldest(int32_t replica, const Error& error, Turn& turn);
   int64_t finish_oldest(int32_t replica, BatchResult& result, Turn& turn);
+  bool is_brief(const std::vector<Job>& request) const;
+  bool is_brief_time(int64_t now_us) const;
+  std::optional<Batch> next_batch(int32_t replica, int64_t now_us);
   bool should_linger(const Waiting& waiting, int64_t now_us) const;
   void mark_started(const Batch& batch, int64_t now_us);
   void move_to_ended(uint64_t job_id, EndedJobs& ended) noexcept;
@@ -120,8 +127,10 @@ class EventLoop {
   std::unordered_map<uint64_t, std::list<LiveJob>::iterator> by_id_;
   std::vector<Waiting> replicas_;
   uint64_t next_job_id_ = 1;
+  int64_t brief_until_us_ = 0;  // until then Batches are small
 
   std::atomic<bool> draining_{false};
+  std::atomic<bool> is_none_left_{false};  // every replica is gone
   std::atomic<int64_t> queued_tokens_{0};  // as of the last event, for room()
   std::atomic<int64_t> live_jobs_{0};
   std::atomic<double> tokens_per_second_{0};  // of one replica, smoothed; for Retry-After

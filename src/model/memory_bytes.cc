@@ -15,6 +15,7 @@ MemoryBytes planned_memory(const Ops& ops, const ModelConfig& config, const Prec
                   config.vocab_size * D * dtype_bytes(table);
   bytes.activations = buffers.activations();
   bytes.kv = buffers.kv;
+  bytes.scratch = ops.scratch_bytes(Qwen3::shape(config, limits), precision);
   return bytes;
 }
 

@@ -13,6 +13,7 @@ struct MemoryBytes {
   size_t weights = 0;      // packed copies, norms and the embedding table
   size_t kv = 0;           // reserved; resident as it is used
   size_t activations = 0;  // reserved; resident as batches grow
+  size_t scratch = 0;      // the Ops' own
 };
 
 /// What a Qwen3 of these limits will hold. Packing may pad a weight by a few columns, which is not counted. `table` is

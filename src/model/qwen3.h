@@ -50,6 +50,7 @@ class Qwen3 {
 
   const ModelConfig& config() const { return config_; }
   const Precision& precision() const { return precision_; }
+  const Limits& limits() const { return limits_; }
   size_t weight_bytes() const { return weights_.bytes(); }
   size_t kv_bytes() const { return kv_->bytes; }
   size_t activation_bytes() const;

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -63,6 +64,12 @@ struct KvPages {
   int32_t head_dim = 0;
 };
 
+/// The memory of a device that has its own.
+struct DeviceRoom {
+  size_t total_bytes = 0;
+  size_t free_bytes = 0;  // what is in use is also the context's and other processes'
+};
+
 /// RMSNorm of each head, then rotary embedding (half-split pairs, as Qwen3).
 struct HeadNormRope {
   const Vector* q_norm = nullptr;  // [d]
@@ -89,6 +96,10 @@ class Ops {
   virtual std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) = 0;
   /// The bytes of one block of such pages.
   virtual size_t kv_block_bytes(const KvPages& shape) const = 0;
+  /// What it will take for itself from prepare() on, beside what it gives out: scratch, tables, the kernels' code.
+  virtual size_t scratch_bytes(const ModelShape&, const Precision&) const { return 0; }
+  /// Now; nothing where the device's memory is the host's.
+  virtual std::optional<DeviceRoom> room() const { return std::nullopt; }
 
   /// Runs `body`, which calls the ops below, on `step`; `step` may change when it returns. With `repeats`, every body
   /// run so enqueues the same ops for steps of the same sizes, so that a device may capture and replay them.
@@ -97,6 +108,10 @@ class Ops {
   virtual std::unique_ptr<Readback> start_read(Matrix x) = 0;
   /// Waits for it; out [rows * cols], dense, as f32.
   virtual void read(Readback& started, std::span<float> out) = 0;
+  /// Whether read() would not wait. Does not throw.
+  virtual bool is_done(const Readback&) const { return true; }
+  /// To be asked after an exception: whether the device is gone, so that no later call will succeed. Does not throw.
+  virtual bool is_lost() const { return false; }
 
   /// out f32 [T, D] = table[step.token_ids[t]].
   virtual void embed(const Step& step, const Table& table, Matrix out) = 0;

@@ -167,11 +167,14 @@ void Oracle::check_spans(int32_t replica, const Batch& batch) {
     token_begin += span.token_count;
     block_begin += span.block_count;
   }
+  for (const Span& span : batch.spans) {
+    if (span.is_last) forget_table(replica, jobs_.at(span.job_id));
+  }
   require(static_cast<size_t>(token_begin) == batch.token_ids.size(), "spans do not cover the tokens");
   require(static_cast<size_t>(block_begin) == batch.block_ids.size(), "page tables do not cover the blocks");
 }
 
-/// A Job's page table only ever grows, and no two Jobs under way on a replica share a block.
+/// A Job's page table only ever grows, and no two Jobs share a block that have tokens to come or are in one Batch.
 void Oracle::check_table(const Span& span, const Batch& batch, JobState& job) {
   require(span.block_count == blocks_for_tokens(job.fed_tokens, config_.block_tokens), "a page table's length");
   require(batch.block_ids.size() >= static_cast<size_t>(span.block_begin) + static_cast<size_t>(span.block_count),
@@ -267,15 +270,16 @@ void Oracle::on_lost(int32_t replica) {
   in_flight_[static_cast<size_t>(replica)] = 0;
 }
 
-void Oracle::forget_table(int32_t replica, const JobState& job) {
+void Oracle::forget_table(int32_t replica, JobState& job) {
   for (int32_t block : job.table) owners_[static_cast<size_t>(replica)].erase(block);
+  job.table.clear();
 }
 
 void Oracle::check(const Scheduler& scheduler, int64_t now_us) {
   int64_t tokens = 0, jobs = 0;
   std::vector<int32_t> blocks(owners_.size());
   const auto count_blocks = [&](const JobState& job) {
-    if (job.replica == kNoReplica) return;
+    if (job.replica == kNoReplica || job.remaining() == 0) return;  // with its last span it gives them back
     blocks[static_cast<size_t>(job.replica)] += blocks_for_tokens(job.token_count, config_.block_tokens);
   };
   for (const auto& [id, job] : jobs_) {

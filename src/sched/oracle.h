@@ -79,7 +79,7 @@ class Oracle {
   void check_short_order(const std::set<uint64_t>& aboard);
   void check_long_order(int32_t replica, const std::map<uint64_t, int32_t>& aboard);
   void count_step(int32_t replica, const std::set<uint64_t>& waiting_before);
-  void forget_table(int32_t replica, const JobState& job);
+  void forget_table(int32_t replica, JobState& job);
 
   const SchedulerConfig config_;
   const int32_t long_share_;                         // h: tokens of a step that long Jobs get at least

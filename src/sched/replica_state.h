@@ -40,7 +40,7 @@ class ReplicaState {
 
   /// Takes the Job's blocks; entry.blocks must have room for them.
   void start(Entry& entry, Share share) noexcept;
-  /// Gives them back.
+  /// Gives them back; without effect where that was done.
   void release(Entry& entry) noexcept;
 
   int32_t blocks_needed(const Entry& entry) const { return blocks_for_tokens(entry.token_count, config_.block_tokens); }

@@ -77,13 +77,14 @@ bool Scheduler::takes_batches(int32_t replica) const {
   return state.is_up && state.in_flight.size() < static_cast<size_t>(config_.batches_in_flight_max);
 }
 
-std::optional<Batch> Scheduler::next_batch(int32_t replica) {
+std::optional<Batch> Scheduler::next_batch(int32_t replica, int32_t tokens_max) {
+  tokens_max = std::clamp(tokens_max, 2, config_.batch_tokens_max);
   if (!takes_batches(replica) || queued_tokens_ == 0) return std::nullopt;
   plan_.grants.clear();
   plan_.tokens = plan_.spare_blocks = 0;
-  plan_long(replicas_[static_cast<size_t>(replica)], left_over(config_.batch_tokens_max, queue_.short_tokens()),
+  plan_long(replicas_[static_cast<size_t>(replica)], left_over(tokens_max, queue_.short_tokens()),
             left_over(config_.batch_spans_max, static_cast<int64_t>(queue_.short_jobs().size())));
-  plan_short();
+  plan_short(tokens_max);
   if (plan_.grants.empty()) return std::nullopt;
   return carry_out(replica);
 }
@@ -134,11 +135,13 @@ void Scheduler::plan_long(const ReplicaState& replica, int32_t tokens_max, int32
   plan_.tokens += more;
 }
 
-void Scheduler::plan_short() {
+void Scheduler::plan_short(int32_t tokens_max) {
   int32_t skipped = 0;
+  int32_t limit = config_.batch_tokens_max;  // of the first; long Jobs have taken at most half of a Batch
   for (Entry* entry : queue_.short_jobs()) {
-    const int32_t room = config_.batch_tokens_max - plan_.tokens;
-    if (room == 0 || static_cast<int32_t>(plan_.grants.size()) >= config_.batch_spans_max) return;
+    const int32_t room = limit - plan_.tokens;
+    limit = tokens_max;
+    if (room <= 0 || static_cast<int32_t>(plan_.grants.size()) >= config_.batch_spans_max) return;
     if (entry->token_count > room) {
       if (kMutant != Mutant::kNoSkipLimit && ++skipped > config_.skipped_jobs_max) return;
       continue;
@@ -170,6 +173,10 @@ Batch Scheduler::carry_out(int32_t replica_index) {
     append_span(grant, replica_index, batch);
     const Span& span = batch.spans.back();
     record.front().aboard.push_back({grant.entry, span.job_id, span.is_last});
+  }
+  // A replica runs its Batches in order: those to come may have the blocks of what ends with this one.
+  for (const auto& aboard : record.front().aboard) {
+    if (aboard.is_last) replica.release(*aboard.entry);
   }
   replica.in_flight.splice(replica.in_flight.end(), record);
   ++next_batch_id_;

@@ -53,7 +53,9 @@ class Scheduler {
 
   /// The next Batch for this replica, or nothing when no work fits or batches_in_flight_max are under way there. A
   /// replica runs its Batches in order.
-  std::optional<Batch> next_batch(int32_t replica);
+  /// `tokens_max`: of this Batch; the short Job that ranks first goes aboard whole, though it be longer.
+  std::optional<Batch> next_batch(int32_t replica, int32_t tokens_max);
+  std::optional<Batch> next_batch(int32_t replica) { return next_batch(replica, config_.batch_tokens_max); }
   /// Whether the replica is up and may be given a Batch.
   bool takes_batches(int32_t replica) const;
 
@@ -108,7 +110,7 @@ class Scheduler {
   };
 
   void plan_long(const ReplicaState& replica, int32_t tokens_max, int32_t spans_max);
-  void plan_short();
+  void plan_short(int32_t tokens_max);
   Grant* grant(const ReplicaState& replica, Entry& entry, int32_t tokens_max);
   Batch carry_out(int32_t replica_index);
   void append_span(const Grant& grant, int32_t replica_index, Batch& batch) noexcept;

@@ -19,6 +19,14 @@ struct SchedulerConfig {
   int32_t block_tokens = 16;
   int64_t priority_boost_us = 1'000'000;
 
+  /// K/V for long Jobs beside the one that ranks first; 0: an eighth of the context.
+  int32_t long_tokens_spare = 0;
+  /// A request of up to so many tokens is a query that somebody waits for. Where brief_batch_tokens_max is not 0, it
+  /// ranks one priority higher, and for brief_hold_us after the last one came the engine starts Batches of at most
+  /// brief_batch_tokens_max tokens, one at a time. Promises that speak of batch_tokens_max hold for the smaller Batch.
+  int32_t brief_tokens_max = 64;
+  int32_t brief_batch_tokens_max = 0;
+  int64_t brief_hold_us = 1'000'000;
   /// How many short Jobs that do not fit the rest of a Batch are passed over in search of one that does. Bounds the
   /// cost of a step; the first one passed over heads the next Batch.
   int32_t skipped_jobs_max = 64;
@@ -27,17 +35,16 @@ struct SchedulerConfig {
 
   /// A Job up to this long is short. Half a Batch, so that one short Job always fits beside a long chunk.
   int32_t short_tokens_max() const { return std::max(1, batch_tokens_max / 2); }
-  /// Blocks that short Jobs may hold: all they can need while batches_in_flight_max Batches are under way. Each span
+  /// Blocks that short Jobs may hold: all that one Batch of them can need; the next one has the same blocks. Each span
   /// wastes less than one block.
-  int32_t short_blocks() const {
-    return batches_in_flight_max * (blocks_for_tokens(batch_tokens_max, block_tokens) + batch_spans_max);
-  }
+  int32_t short_blocks() const { return blocks_for_tokens(batch_tokens_max, block_tokens) + batch_spans_max; }
   /// Blocks for long Jobs that start in order: one Job of the full context.
   int32_t main_blocks() const { return blocks_for_tokens(context_tokens_max, block_tokens); }
-  /// Blocks for long Jobs that start before their turn: an eighth of the context, and at least one Batch, so that a Job
-  /// just beyond the short ones does not wait for a Job of the full context.
+  /// Blocks for long Jobs that start before their turn: an eighth of the context, or long_tokens_spare, and at least a
+  /// Job just beyond the short ones, so that it does not wait for a Job of the full context.
   int32_t spare_blocks() const {
-    return blocks_for_tokens(std::min(context_tokens_max, std::max(batch_tokens_max, context_tokens_max / 8)),
+    const int32_t wanted = long_tokens_spare > 0 ? long_tokens_spare : context_tokens_max / 8;
+    return blocks_for_tokens(std::min(context_tokens_max, std::max(short_tokens_max() + block_tokens, wanted)),
                              block_tokens);
   }
   int32_t long_blocks() const { return main_blocks() + spare_blocks(); }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <deque>
+#include <set>
 
 #include "core/job.h"
 
@@ -188,8 +189,35 @@ TEST_F(SchedulerTest, AJobJustBeyondTheShortOnesDoesNotWaitForAFullContext) {
   }
 }
 
+TEST_F(SchedulerTest, ASmallBatchStillTakesTheFirstShortJobWhole) {
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 45), job(2, 5), job(3, 5), job(4, 5), job(5, 900)}, 0).ok());
+  const auto first = scheduler.next_batch(0, 8);
+  EXPECT_EQ(first->spans[0].job_id, 5u);
+  EXPECT_EQ(first->spans[0].token_count, 4) << "half of a small Batch";
+  EXPECT_EQ(first->spans[1].job_id, 1u);
+  EXPECT_EQ(first->spans.size(), 2u);
+  (void)finish(scheduler, *first);
+  EXPECT_EQ(scheduler.next_batch(0, 12)->token_ids.size(), 11u);
+}
+
+TEST_F(SchedulerTest, TheBlocksOfWhatEndsWithABatchAreTheNextOnes) {
+  config_.batches_in_flight_max = 2;
+  Scheduler scheduler(config_);
+  ASSERT_TRUE(scheduler.admit({job(1, 40), job(2, 40), job(3, 40), job(4, 40)}, 0).ok());
+  const auto first = scheduler.next_batch(0);
+  EXPECT_EQ(std::set(first->block_ids.begin(), first->block_ids.end()).size(), first->block_ids.size());
+  EXPECT_EQ(scheduler.pool(0).used_count(), 0);
+  const auto second = scheduler.next_batch(0);
+  EXPECT_EQ(std::set(second->block_ids.begin(), second->block_ids.end()),
+            std::set(first->block_ids.begin(), first->block_ids.end()));
+  scheduler.lose(0);  // what was given back is not given back again
+  EXPECT_EQ(scheduler.pool(0).used_count(), 0);
+  EXPECT_EQ(scheduler.queued_tokens(), 160);
+}
+
 TEST_F(SchedulerTest, AJobThatWaitsForBlocksIsNotOvertakenForEver) {
-  config_.batches_in_flight_max = 2;  // Jobs that have ended keep their blocks for one more step
+  config_.batches_in_flight_max = 2;
   Scheduler scheduler(config_);
   ASSERT_TRUE(scheduler.admit({job(1, 600)}, 0).ok());
   auto running = scheduler.next_batch(0);

@@ -1,13 +1,19 @@
 #include "worker/local_replica.h"
 
+#include <algorithm>
+#include <chrono>
 #include <exception>
 #include <string>
 #include <utility>
 
 #include "base/clock.h"
+#include "worker/runner.h"
 
 namespace quern {
 namespace {
+
+/// How often a thread that may get another Batch looks whether the device has computed the one it has.
+constexpr auto kPollTime = std::chrono::microseconds(20);
 
 /// Even telling what went wrong may fail for want of memory.
 Error error_of(const char* what) noexcept {
@@ -18,11 +24,24 @@ Error error_of(const char* what) noexcept {
   }
 }
 
+/// Here the libraries that compute enter: what they throw goes no further.
+template <typename Work>
+auto without_exceptions(const Work& work) noexcept -> decltype(work()) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    return error_of(error.what());
+  } catch (...) {
+    return error_of("an exception of unknown type");
+  }
+}
+
 }  // namespace
 
-LocalReplica::LocalReplica(Run run, int32_t batches_max, OnEnd on_end)
-    : run_(std::move(run)), on_end_(std::move(on_end)) {
-  waiting_.reserve(static_cast<size_t>(batches_max));
+LocalReplica::LocalReplica(Model model, int32_t batches_max, OnEnd on_end)
+    : model_(std::move(model)), batches_max_(static_cast<size_t>(batches_max)), on_end_(std::move(on_end)) {
+  waiting_.reserve(batches_max_);
+  begun_.reserve(batches_max_);
   thread_ = std::thread([this] { loop(); });
 }
 
@@ -42,37 +61,70 @@ void LocalReplica::start(Batch batch) noexcept {
   wake_.notify_one();
 }
 
+/// What is done is ended first; then the device is given what waits, before it runs dry.
 void LocalReplica::loop() {
   std::unique_lock lock(mutex_);
-  while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
-    if (stopping_) return;
-    const Batch batch = std::move(waiting_.front());
-    waiting_.erase(waiting_.begin());
-    lock.unlock();
-    on_end_(compute(batch));
-    lock.lock();
+  const auto has_news = [this] { return stopping_ || !waiting_.empty(); };
+  while (!stopping_) {
+    if (!begun_.empty() && (begun_.size() == batches_max_ || is_oldest_done())) {
+      lock.unlock();
+      on_end_(end_oldest());
+      lock.lock();
+    } else if (!waiting_.empty()) {
+      const Batch batch = std::move(waiting_.front());
+      waiting_.erase(waiting_.begin());
+      lock.unlock();
+      begin(batch);
+      lock.lock();
+    } else if (!begun_.empty()) {
+      wake_.wait_for(lock, kPollTime, has_news);
+    } else {
+      wake_.wait(lock, has_news);
+    }
   }
 }
 
-BatchEnd LocalReplica::compute(const Batch& batch) const noexcept {
-  const int64_t begin_us = now_us();
-  BatchEnd end{batch.id, Error{}, 0};
-  // Here the libraries that compute enter: what they throw goes no further.
-  try {
-    end.result = run_(batch);
-  } catch (const std::exception& error) {
-    end.result = error_of(error.what());
-  } catch (...) {
-    end.result = error_of("an exception of unknown type");
+void LocalReplica::begin(const Batch& batch) noexcept {
+  Begun begun{batch.id, now_us(), {}};
+  begun.started = without_exceptions([&] { return model_.start(batch); });
+  begun_.push_back(std::move(begun));
+}
+
+BatchEnd LocalReplica::end_oldest() noexcept {
+  const Begun oldest = std::move(begun_.front());
+  begun_.erase(begun_.begin());
+  BatchEnd end{oldest.batch_id, Error{}, 0, false};
+  if (oldest.started) {
+    end.result = without_exceptions([&] { return model_.finish(); });
+  } else {
+    end.result = oldest.started.error();
   }
-  end.compute_us = now_us() - begin_us;
+  // Until the one before it had ended, the device computed that.
+  const int64_t end_us = now_us();
+  end.compute_us = end_us - std::max(oldest.begin_us, last_end_us_);
+  last_end_us_ = end_us;
+  end.is_lost = !end.result && model_.is_lost();
   return end;
 }
 
-MakeReplica local_replica(LocalReplica::Run run, int32_t batches_max) {
+MakeReplica local_replica(RunBatch run, int32_t batches_max) {
   return [run = std::move(run), batches_max](Replica::OnEnd on_end) -> std::unique_ptr<Replica> {
-    return std::make_unique<LocalReplica>(run, batches_max, std::move(on_end));
+    const auto result = std::make_shared<Result<BatchResult>>(Error{});
+    const LocalReplica::Model model{[run, result](const Batch& batch) -> Result<void> {
+                                      *result = run(batch);
+                                      return {};
+                                    },
+                                    [result] { return std::move(*result); }, [] { return true; }, [] { return false; }};
+    return std::make_unique<LocalReplica>(model, batches_max, std::move(on_end));
+  };
+}
+
+MakeReplica local_replica(LocalRunner& runner, int32_t batches_max) {
+  return [&runner, batches_max](Replica::OnEnd on_end) -> std::unique_ptr<Replica> {
+    const LocalReplica::Model model{[&runner](const Batch& batch) { return runner.start(batch); },
+                                    [&runner] { return runner.finish(); }, [&runner] { return runner.is_done(); },
+                                    [&runner] { return runner.is_lost(); }};
+    return std::make_unique<LocalReplica>(model, batches_max, std::move(on_end));
   };
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
 #include <future>
 #include <stdexcept>
 
@@ -82,6 +83,66 @@ TEST(LocalReplicaTest, StartReturnsWhileTheModelComputes) {
   replica->start(batch_of(2));  // returns: else the gate would never open
   gate.set_value();
   ends.wait_for(2);
+}
+
+/// A device with a queue: nothing is done until finish() has waited once.
+struct Queue {
+  std::mutex mutex;
+  std::deque<uint64_t> queued;
+  int started = 0;
+  std::vector<size_t> queued_at_finish;
+
+  LocalReplica::Model model() {
+    return {[this](const Batch& batch) -> Result<void> {
+              std::lock_guard lock(mutex);
+              if (batch.id == 99) return internal_error("refused");
+              queued.push_back(batch.id);
+              ++started;
+              return {};
+            },
+            [this]() -> Result<BatchResult> {
+              std::lock_guard lock(mutex);
+              queued_at_finish.push_back(queued.size());
+              const BatchResult result{queued.front(), {}};
+              queued.pop_front();
+              return result;
+            },
+            [this] {
+              std::lock_guard lock(mutex);
+              return !queued_at_finish.empty();
+            },
+            [] { return true; }};
+  }
+};
+
+TEST(LocalReplicaTest, TheNextBatchIsStartedWhileTheDeviceComputes) {
+  Ends ends;
+  Queue queue;
+  LocalReplica replica(queue.model(), 2, ends.on_end());
+  replica.start(batch_of(1));
+  while (true) {  // it does not wait in finish(), where it could start nothing
+    std::lock_guard lock(queue.mutex);
+    if (queue.started == 1) break;
+  }
+  replica.start(batch_of(2));
+  ends.wait_for(2);
+  ASSERT_EQ(queue.queued_at_finish.size(), 2u);
+  EXPECT_EQ(queue.queued_at_finish[0], 2u);
+  EXPECT_EQ(ends.ends[0].batch_id, 1u);
+  EXPECT_EQ(ends.ends[1].batch_id, 2u);
+}
+
+TEST(LocalReplicaTest, ABatchThatCannotBeStartedEndsInItsTurnAndTheModelIsAskedWhetherItIsLost) {
+  Ends ends;
+  Queue queue;
+  LocalReplica replica(queue.model(), 2, ends.on_end());
+  replica.start(batch_of(1));
+  replica.start(batch_of(99));
+  ends.wait_for(2);
+  EXPECT_EQ(ends.ends[0].batch_id, 1u);
+  EXPECT_FALSE(ends.ends[0].is_lost);
+  EXPECT_EQ(ends.ends[1].result.error().message, "refused");
+  EXPECT_TRUE(ends.ends[1].is_lost);
 }
 
 }  // namespace

@@ -50,14 +50,15 @@ Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_
                              options.kv_blocks, options.block_tokens};
   const Precision precision =
       options.dtype ? Precision::all(*options.dtype) : runner->ops_->preferred(stored_dtype(*file));
+  // Before prepare(), which may take memory of a device.
+  if (options.approve) {
+    const MemoryBytes bytes = planned_memory(*runner->ops_, config, precision, limits, table_dtype(*file));
+    if (auto approved = options.approve(bytes); !approved) return approved.error();
+  }
   if (auto prepared = runner->ops_->prepare(Qwen3::shape(config, limits), precision); !prepared) {
     Error error = prepared.error();
     if (error.param.empty()) error.message = model_dir + "/config.json: " + error.message;
     return error;
-  }
-  if (options.approve) {
-    const MemoryBytes bytes = planned_memory(*runner->ops_, config, precision, limits, table_dtype(*file));
-    if (auto approved = options.approve(bytes); !approved) return approved.error();
   }
   auto weights = load_qwen3_weights(*file, config, *runner->ops_, precision.weights);
   if (!weights) return weights.error();
@@ -66,6 +67,14 @@ Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_
 }
 
 LocalRunner::~LocalRunner() = default;
+
+/// A batch's failure may be the device's end.
+template <typename Work>
+auto LocalRunner::guarded(const Work& work) -> decltype(work()) {
+  auto result = without_exceptions(work);
+  if (!result && result.error().code == ErrorCode::kInternal) is_lost_ = is_lost_ || ops_->is_lost();
+  return result;
+}
 
 Result<void> LocalRunner::check(const Batch& batch) const {
   const int64_t tokens = static_cast<int64_t>(batch.token_ids.size());
@@ -106,7 +115,7 @@ Result<void> LocalRunner::check(const Batch& batch) const {
 
 Result<void> LocalRunner::start(const Batch& batch) {
   QUERN_CHECK(in_flight_.size() < kInFlightMax, "more batches in flight than a runner takes");
-  return without_exceptions([&]() -> Result<void> {
+  return guarded([&]() -> Result<void> {
     if (auto checked = check(batch); !checked) return checked;
     step_.clear();
     const std::span<const int32_t> tokens = batch.token_ids;
@@ -126,7 +135,7 @@ Result<BatchResult> LocalRunner::finish() {
   QUERN_CHECK(!in_flight_.empty(), "no batch in flight");
   InFlight oldest = std::move(in_flight_.front());
   in_flight_.pop_front();
-  return without_exceptions([&] { return collect(std::move(oldest)); });
+  return guarded([&] { return collect(std::move(oldest)); });
 }
 
 Result<BatchResult> LocalRunner::collect(InFlight oldest) {
@@ -152,7 +161,8 @@ Result<BatchResult> LocalRunner::run(const Batch& batch) {
 const ModelConfig& LocalRunner::config() const { return model_->config(); }
 DType LocalRunner::dtype() const { return model_->precision().activations; }
 MemoryBytes LocalRunner::memory_bytes() const {
-  return {model_->weight_bytes(), model_->kv_bytes(), model_->activation_bytes()};
+  return {model_->weight_bytes(), model_->kv_bytes(), model_->activation_bytes(),
+          ops_->scratch_bytes(Qwen3::shape(config(), model_->limits()), model_->precision())};
 }
 
 }  // namespace quern

@@ -5,7 +5,7 @@
 // outputs, its Step and, on first use, scratch. One thread at a time.
 // Promises: an Output depends on its Job's tokens alone (on the CPU bit for bit): not on the batch, its order, the
 // chunks it came in or the number of threads. No exception leaves a call: one of memory, library or device is a
-// kInternal Error for the batch it hit, and the next batch is computed as if nothing had been.
+// kInternal Error for the batch it hit, and the next batch is computed as if nothing had been, unless is_lost().
 #pragma once
 
 #include <deque>
@@ -50,6 +50,10 @@ class LocalRunner {
   /// Waits for the oldest one in flight: the Outputs of its spans with is_last, in span order. An Output that is not
   /// finite is kInternal. Ended or failed, the batch is no longer in flight.
   Result<BatchResult> finish();
+  /// Whether finish() would not wait.
+  bool is_done() const { return in_flight_.empty() || ops_->is_done(*in_flight_.front().vectors); }
+  /// Whether the device is gone: every later batch ends in an Error.
+  bool is_lost() const { return is_lost_; }
   /// start() and finish(), with none in flight.
   Result<BatchResult> run(const Batch& batch);
 
@@ -68,6 +72,8 @@ class LocalRunner {
   LocalRunner() = default;
   static Result<std::unique_ptr<LocalRunner>> load(const std::string& model_dir, const ModelConfig& config,
                                                    const RunnerOptions& options, std::unique_ptr<Ops> ops);
+  template <typename Work>
+  auto guarded(const Work& work) -> decltype(work());
   Result<void> check(const Batch& batch) const;
   Result<BatchResult> collect(InFlight oldest);
 
@@ -76,6 +82,7 @@ class LocalRunner {
   std::unique_ptr<Qwen3> model_;
   Step step_;                       // of the batch that is being started
   std::deque<InFlight> in_flight_;  // the oldest first
+  bool is_lost_ = false;
 };
 
 }  // namespace quern

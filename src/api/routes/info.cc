@@ -25,6 +25,7 @@ Result<HttpResponse> answer_info(const RouteContext& context, std::string_view) 
   text("commit", config.commit);
   text("model", model.names.front());
   text("revision", model.revision);
+  text("device", model.device);
   number("width", model.width);
   number("context_tokens_max", model.context_tokens_max);
   number("vocab_tokens", model.vocab_tokens);

@@ -32,13 +32,20 @@ Result<std::unique_ptr<Ops>> open_cuda_ops(const CudaOptions& options) {
     reasons += std::string(reasons.empty() ? "" : "; ") + (reason == nullptr ? path : reason);
   }
   if (object == nullptr)
-    return Error{ErrorCode::kUnavailable, "the CUDA part of Quern cannot be loaded: " + reasons, "--device", 0};
+    return Error{
+        ErrorCode::kUnavailable,
+        "a GPU needs libquern_cuda.so, which cannot be loaded (looked for at QUERN_CUDA_LIBRARY, else beside the "
+        "program, then where the system looks): " +
+            reasons,
+        "--device", 0};
   const auto make = reinterpret_cast<cuda::MakeOps>(dlsym(object, cuda::kMakeOpsName));
   if (make == nullptr)
     return Error{ErrorCode::kUnavailable, "libquern_cuda.so is of another version: build both together", "--device", 0};
   std::string failure;
   std::unique_ptr<Ops> ops(make(options, failure));
-  if (ops == nullptr) return Error{ErrorCode::kUnavailable, failure, "--device", 0};
+  if (ops == nullptr)
+    return Error{ErrorCode::kUnavailable, "libquern_cuda.so is there and finds no device to use: " + failure,
+                 "--device", 0};
   return ops;
 }
 

@@ -71,6 +71,8 @@ class Event {
 
   void set(cudaStream_t stream) { check(cudaEventRecord(event_, stream), "setting an event"); }
   void wait() { check(cudaEventSynchronize(event_), "waiting for the device"); }
+  /// Whether wait() would not wait; a failure it would tell.
+  bool is_past() const { return cudaEventQuery(event_) != cudaErrorNotReady; }
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -14,7 +14,8 @@
 namespace quern::cuda {
 namespace {
 
-constexpr int kCapabilityMin = 80;  // bf16 products
+constexpr int kCapabilityMin = 80;                // bf16 products
+constexpr size_t kCodeBytes = size_t{128} << 20;  // kernels loaded on first use, captured steps
 
 /// Row-major [N, C], as it lies in the checkpoint.
 struct CudaWeight final : LinearWeight {
@@ -86,9 +87,28 @@ class CudaOps final : public Ops {
     return static_cast<size_t>(layout(shape).block_elements()) * dtype_bytes(shape.dtype);
   }
 
+  size_t scratch_bytes(const ModelShape& shape, const Precision& precision) const override {
+    return kCodeBytes + DeviceStep::bytes_at_most(shape) + gate_up_bytes(shape, precision);
+  }
+  std::optional<DeviceRoom> room() const override {
+    use_device();
+    DeviceRoom room;
+    check(cudaMemGetInfo(&room.free_bytes, &room.total_bytes), "the device's memory");
+    return room;
+  }
+
   void run(const Step& step, bool repeats, const std::function<void()>& body) override;
   std::unique_ptr<Readback> start_read(Matrix x) override;
   void read(Readback& started, std::span<float> out) override;
+  bool is_done(const Readback& started) const override {
+    return static_cast<const CudaReadback&>(started).copied.is_past();
+  }
+  /// A sticky error is every call's from then on.
+  bool is_lost() const override {
+    const cudaError_t status = cudaStreamQuery(stream_);
+    if (status != cudaErrorNotReady) (void)cudaGetLastError();
+    return status != cudaSuccess && status != cudaErrorNotReady;
+  }
 
   void embed(const Step&, const Table& table, Matrix out) override { cuda::embed(view(), table, out, stream_); }
   void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) override {
@@ -114,6 +134,16 @@ class CudaOps final : public Ops {
  private:
   void multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out);
   void use_device() const { check(cudaSetDevice(options_.device), "choosing the device"); }
+  /// E [rows, 2 F], rows of the largest step for which multiply() takes SwiGLU as a pass of its own.
+  size_t gate_up_bytes(const ModelShape& shape, const Precision& precision) const {
+    const DType E = precision.activations;
+    int64_t rows = shape.tokens_max;
+    while (rows > 0 && hopper_ &&
+           linear_swiglu_hopper_takes({nullptr, E, rows, shape.hidden_size},
+                                      {nullptr, E, rows, shape.intermediate_size}, multiprocessors_))
+      --rows;
+    return static_cast<size_t>(rows * 2 * shape.intermediate_size) * dtype_bytes(E);
+  }
   KvLayout layout(const KvPages& pages) const { return KvLayout::of(pages, hopper_); }
   const StepView& view() const {
     QUERN_CHECK(step_ != nullptr, "an op before prepare()");
@@ -136,7 +166,7 @@ class CudaOps final : public Ops {
   Graphs graphs_;
   DeviceMemory zeros_{kHopperPageBytesMax, "a page of zeros"};
   std::unique_ptr<DeviceStep> step_;
-  std::unique_ptr<DeviceMemory> gate_up_;  // E [T, 2 F]
+  std::unique_ptr<DeviceMemory> gate_up_;  // E [T, 2 F], T as gate_up_bytes() says
   PinnedPool pinned_;
 };
 
@@ -155,8 +185,7 @@ Result<void> CudaOps::prepare(const ModelShape& shape, const Precision& precisio
   tile_rows_ = static_cast<int32_t>(std::max<int64_t>(1, kHopperTileRows / 2 / group * 2));
   graphs_.clear();
   step_ = std::make_unique<DeviceStep>(shape, tile_rows_);
-  gate_up_ = std::make_unique<DeviceMemory>(
-      static_cast<size_t>(shape.tokens_max * 2 * shape.intermediate_size) * dtype_bytes(E), "activations");
+  gate_up_ = std::make_unique<DeviceMemory>(gate_up_bytes(shape, precision), "activations");
   return {};
 }
 

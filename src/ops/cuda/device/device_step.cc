@@ -25,6 +25,13 @@ void move_by(const T*& pointer, const char* base) {
 
 }  // namespace
 
+size_t DeviceStep::bytes_at_most(const ModelShape& shape) {
+  constexpr size_t kRowBytes = 2 * (3 * sizeof(int32_t) + sizeof(uint8_t) + sizeof(AttentionTile));
+  const int64_t per_sequence = (shape.positions_max + shape.block_tokens - 1) / shape.block_tokens;
+  return static_cast<size_t>(per_sequence * shape.sequences_max) * sizeof(int32_t) +
+         static_cast<size_t>(shape.tokens_max + shape.sequences_max) * kRowBytes + 16 * kAlign;
+}
+
 DeviceStep::DeviceStep(const ModelShape& shape, int32_t tile_rows) : shape_(shape), tile_rows_(tile_rows) {
   const int64_t per_sequence = (shape.positions_max + shape.block_tokens - 1) / shape.block_tokens;
   blocks_max_ = per_sequence * shape.sequences_max;

@@ -44,6 +44,9 @@ class DeviceStep {
   /// `tile_rows`: the most rows of an AttentionTile.
   DeviceStep(const ModelShape& shape, int32_t tile_rows);
 
+  /// What it takes for such a model, or a little more.
+  static size_t bytes_at_most(const ModelShape& shape);
+
   /// Enqueues the copy of `step`, which may change when this returns.
   void upload(const Step& step, cudaStream_t stream);
   const StepView& view() const { return view_; }

@@ -1,0 +1,84 @@
+#include "app/device.h"
+
+#include <charconv>
+
+#include "base/excerpt.h"
+#include "ops/cpu/cpu_ops.h"
+#include "ops/cuda/cuda_ops.h"
+
+namespace quern {
+namespace {
+
+constexpr std::string_view kCuda = "cuda";
+
+Error bad_device(std::string_view text) {
+  return invalid_argument("is \"" + excerpt(text) + "\"; allowed: auto, cpu, cuda, cuda:N", "--device");
+}
+
+/// N of "cuda:N", 0 of "cuda".
+Result<int> device_index(std::string_view text) {
+  if (text == kCuda) return 0;
+  if (!text.starts_with(kCuda) || text[kCuda.size()] != ':') return bad_device(text);
+  int index = -1;
+  const char* const last = text.data() + text.size();
+  const auto [end, failed] = std::from_chars(text.data() + kCuda.size() + 1, last, index);
+  if (failed != std::errc() || end != last || index < 0) return bad_device(text);
+  return index;
+}
+
+Result<OpenDevice> open_cpu(const ModelOptions& options, const MachineLimits& machine) {
+  auto ops = make_cpu_ops(thread_count(options, machine));
+  if (!ops) return ops.error();
+  Device device;
+  device.name = "cpu";
+  device.model = (*ops)->name();
+  return OpenDevice{std::move(device), std::move(*ops)};
+}
+
+Result<OpenDevice> open_cuda(int index) {
+  CudaOptions options;
+  options.device = index;
+  auto ops = open_cuda_ops(options);
+  if (!ops) return ops.error();
+  Device device;
+  device.name = "cuda:" + std::to_string(index);
+  device.model = (*ops)->name();
+  device.room = (*ops)->room();
+  return OpenDevice{std::move(device), std::move(*ops)};
+}
+
+}  // namespace
+
+int32_t thread_count(const ModelOptions& options, const MachineLimits& machine) {
+  return options.threads > 0 ? options.threads : machine.cpus;
+}
+
+Result<OpenDevice> open_device(const ModelOptions& options, const MachineLimits& machine) {
+  const std::string& wanted = options.device;
+  if (wanted == "cpu") return open_cpu(options, machine);
+  if (wanted != "auto") {
+    const auto index = device_index(wanted);
+    if (!index) return index.error();
+    return open_cuda(*index);
+  }
+  auto cuda = open_cuda(0);
+  if (cuda) return cuda;
+  auto cpu = open_cpu(options, machine);
+  if (cpu) cpu->device.notice = cuda.error().message;
+  return cpu;
+}
+
+Result<void> check_memory(const MemoryPlan& plan, const MachineLimits& machine, const Device& device) {
+  if (!device.is_gpu()) return check_memory(plan, machine);
+  MemoryPlan there = plan;
+  there.requests_bytes = there.requests_bytes_min = 0;
+  const MachineLimits room{machine.cpus, static_cast<int64_t>(device.room->free_bytes), "free on " + device.name};
+  if (auto fits = check_memory(there, room); !fits) return fits;
+  if (plan.requests_bytes <= machine.memory_available_bytes) return {};
+  return invalid_argument("is " + std::to_string(plan.requests_bytes) + "; " +
+                              bytes_text(machine.memory_available_bytes) + " are available (" + machine.memory_source +
+                              ")",
+                          "--max-buffered-bytes");
+}
+
+}  // namespace quern
