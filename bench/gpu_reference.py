@@ -9,6 +9,7 @@ length, i32 ids, f32 vector. Needs torch, transformers and safetensors.
 import argparse
 import json
 import pathlib
+import random
 import struct
 import sys
 import time
@@ -42,7 +43,7 @@ def make_checkpoint(shape, folder, seed):
 
 
 @torch.no_grad()
-def write_reference(shape, tensors, folder, seed):
+def write_reference(shape, tensors, folder, seed, lengths, end_token):
     from transformers import Qwen3Config, Qwen3Model
     settings = config_of(shape, "f32")
     settings["rope_parameters"] = {"rope_type": "default", "rope_theta": settings["rope_theta"]}  # transformers 5
@@ -55,9 +56,11 @@ def write_reference(shape, tensors, folder, seed):
     model.eval()
     generator = torch.Generator().manual_seed(seed)
     with open(folder / "reference.bin", "wb") as out:
-        out.write(struct.pack("<II", len(LENGTHS), shape[0]))
-        for length in LENGTHS:
+        out.write(struct.pack("<II", len(lengths), shape[0]))
+        for length in lengths:
             ids = torch.randint(0, shape[6], (length,), generator=generator, dtype=torch.int32)
+            if end_token is not None:
+                ids[-1] = end_token
             hidden = model(input_ids=ids[None].long().cuda()).last_hidden_state[0, -1]
             vector = torch.nn.functional.normalize(hidden, dim=-1).float().cpu().contiguous()
             out.write(struct.pack("<I", length) + ids.numpy().tobytes() + vector.numpy().tobytes())
@@ -113,13 +116,17 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each ceiling's loop")
     parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--texts", type=int, default=len(LENGTHS), help="of 12 to 2,048 tokens; the first ones have fixed lengths")
+    parser.add_argument("--end-token", type=int, help="the last token of each text")
     args = parser.parse_args()
     shape = SHAPES[args.shape]
     start = time.perf_counter()
     tensors = make_checkpoint(shape, args.folder, args.seed)
     print(f"checkpoint made in {time.perf_counter() - start:.1f} s", flush=True)
     start = time.perf_counter()
-    write_reference(shape, tensors, args.folder, args.seed + 1)
+    drawn = random.Random(args.seed)
+    lengths = LENGTHS + [round(12 * (2048 / 12) ** drawn.random()) for _ in range(args.texts - len(LENGTHS))]
+    write_reference(shape, tensors, args.folder, args.seed + 1, lengths, args.end_token)
     print(f"reference computed in {time.perf_counter() - start:.1f} s", flush=True)
     del tensors
     torch.cuda.empty_cache()

@@ -3,7 +3,8 @@
 
   bodies FOLDER PORT    bodies of requests, one a line: 12 and 512 token ids, texts of about 324 tokens
   first PORT BEGIN_S    waits for the first vector; seconds since BEGIN_S
-  quality PORT DIR      vectors of DIR/reference.bin's texts against it
+  end DIR               the end token that DIR/tokenizer.json's post-processor appends
+  quality PORT DIR      vectors of DIR/reference.bin's texts, whose end token the server appends, against it
   table FOLDER          reads what the steps wrote, prints one table
 """
 import array
@@ -70,6 +71,13 @@ def first(port, begin_s):
     sys.exit("no vector within 120 s")
 
 
+def end_token(folder):
+    processor = json.loads((folder / "tokenizer.json").read_text())["post_processor"]
+    steps = processor.get("processors", [processor])
+    (ids,) = [token["ids"] for step in steps for token in step.get("special_tokens", {}).values()]
+    return ids[0]
+
+
 def quality(port, folder):
     data = (folder / "reference.bin").read_bytes()
     count, width = struct.unpack_from("<II", data)
@@ -79,7 +87,7 @@ def quality(port, folder):
         ids = struct.unpack_from(f"<{length}i", data, at + 4)
         wanted = struct.unpack_from(f"<{width}f", data, at + 4 + 4 * length)
         at += 4 + 4 * length + 4 * width
-        got = vector_of(post(port, body_of([list(ids)]))["data"][0])
+        got = vector_of(post(port, body_of([list(ids[:-1])]))["data"][0])
         norm = math.sqrt(sum(v * v for v in wanted) * sum(v * v for v in got))
         worst = min(worst, sum(a * b for a, b in zip(wanted, got)) / norm)
     return worst
@@ -125,6 +133,8 @@ def main():
         bodies(pathlib.Path(rest[0]), rest[1])
     elif command == "first":
         print(f"{first(rest[0], float(rest[1])):.3f}")
+    elif command == "end":
+        print(end_token(pathlib.Path(rest[0])))
     elif command == "quality":
         print(f"{quality(rest[0], pathlib.Path(rest[1])):.6f}")
     elif command == "table":
