@@ -20,7 +20,7 @@ namespace quern {
 /// Assigns by making anew. A string that is assigned a short one keeps its buffer, while the lease that paid for it
 /// goes back: the bytes would be held and counted nowhere.
 template <typename T>
-T& make_anew(T& to, T&& from) noexcept {
+T& make_anew(T& to, std::type_identity_t<T>&& from) noexcept {
   static_assert(std::is_nothrow_move_constructible_v<T>);
   if (&to == &from) return to;
   std::destroy_at(&to);
