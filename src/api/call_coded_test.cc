@@ -1,26 +1,12 @@
 // What a request costs before it may cost anything, and what is answered when there is no memory left for requests.
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include "api/test_call_server.h"
+#include "http/test_coding.h"
 #include "observe/log.h"
 
 namespace quern {
 namespace {
-
-std::string gzip(const std::string& text) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&stream, text.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
 
 constexpr const char* kCoded = "Content-Encoding: gzip\r\n";
 
@@ -32,7 +18,7 @@ TEST_F(CallTest, ACodedBodyIsDecodedForWhoMaySendItAndNotOnAnIoThread) {
   config.body_bytes_max = 1000;
   start(config);
   const std::string key = std::string(kCoded) + "Authorization: Bearer key-one\r\n";
-  const std::string bomb = gzip(std::string(1001, ' '));
+  const std::string bomb = compress(std::string(1001, ' '), kGzip);
   EXPECT_EQ(status(ask("POST", kCoded, bomb)), "401");
   EXPECT_EQ(status(ask("POST", kCoded, "no gzip")), "401");
   EXPECT_EQ(status(ask("PUT", key, bomb)), "405");
@@ -40,13 +26,13 @@ TEST_F(CallTest, ACodedBodyIsDecodedForWhoMaySendItAndNotOnAnIoThread) {
   const std::string malformed = ask("POST", key, "no gzip");
   EXPECT_EQ(status(malformed), "400");
   EXPECT_NE(malformed.find("Content-Encoding"), std::string::npos) << malformed;
-  EXPECT_EQ(status(ask("POST", key, gzip(R"({"input":"x"})"))), "200");
+  EXPECT_EQ(status(ask("POST", key, compress(R"({"input":"x"})", kGzip))), "200");
   EXPECT_NE(encoded_on.load(), std::thread::id());
   EXPECT_NE(encoded_on.load(), io_thread_.load());
   std::string chunked =
       "POST /v1/embeddings HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + key;
   chunked += "\r\n";
-  for (const char byte : gzip(R"({"input":"x"})")) chunked += std::string("1\r\n") + byte + "\r\n";
+  for (const char byte : compress(R"({"input":"x"})", kGzip)) chunked += std::string("1\r\n") + byte + "\r\n";
   Client client(server_->port());
   client.send(chunked + "0\r\n\r\n");
   EXPECT_EQ(status(client.read_all()), "200");

@@ -50,16 +50,6 @@ char* write_utf8(char* to, uint32_t code) {
   return to;
 }
 
-size_t first_bad_utf8(std::string_view text) {
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t length = utf8_length(text.substr(at));
-    if (length == 0) break;
-    at += length;
-  }
-  return at;
-}
-
 }  // namespace
 
 std::string_view json_kind_name(JsonKind kind) {
@@ -71,7 +61,7 @@ JsonReader::JsonReader(std::string& text, int depth_max, std::string_view what)
     : text_(text), depth_max_(depth_max), what_(what) {
   if (text.starts_with(kByteOrderMark)) at_ = kByteOrderMark.size();
   if (!simdjson::validate_utf8(text.data(), text.size())) {
-    fail(invalid_argument(std::string(what_) + " is not valid UTF-8 at byte " + std::to_string(first_bad_utf8(text)) +
+    fail(invalid_argument(std::string(what_) + " is not valid UTF-8 at byte " + std::to_string(valid_utf8_bytes(text)) +
                           "."));
   }
 }

@@ -1,7 +1,8 @@
 #include "app/device.h"
 
-#include <charconv>
+#include <limits>
 
+#include "base/ascii.h"
 #include "base/excerpt.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cuda/cuda_ops.h"
@@ -19,11 +20,9 @@ Error bad_device(std::string_view text) {
 Result<int> device_index(std::string_view text) {
   if (text == kCuda) return 0;
   if (!text.starts_with(kCuda) || text[kCuda.size()] != ':') return bad_device(text);
-  int index = -1;
-  const char* const last = text.data() + text.size();
-  const auto [end, failed] = std::from_chars(text.data() + kCuda.size() + 1, last, index);
-  if (failed != std::errc() || end != last || index < 0) return bad_device(text);
-  return index;
+  const auto index = parse_integer(text.substr(kCuda.size() + 1), 0, std::numeric_limits<int>::max());
+  if (!index) return bad_device(text);
+  return static_cast<int>(*index);
 }
 
 Result<OpenDevice> open_cpu(const ModelOptions& options, const MachineLimits& machine) {

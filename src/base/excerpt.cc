@@ -21,6 +21,16 @@ size_t utf8_length(std::string_view text) {
   return length;
 }
 
+size_t valid_utf8_bytes(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t length = utf8_length(text.substr(at));
+    if (length == 0) break;
+    at += length;
+  }
+  return at;
+}
+
 std::string excerpt(std::string_view text) {
   // Nearly every text is short and plain, and each request's method and path come by here.
   const auto plain = [](char c) { return c >= 0x20 && c < 0x7f; };

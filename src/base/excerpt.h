@@ -17,6 +17,9 @@ std::string excerpt(std::string_view text);
 /// Length of the valid UTF-8 sequence at the start of `text`, 0 when there is none. `text` is not empty.
 size_t utf8_length(std::string_view text);
 
+/// Bytes before the first that is not UTF-8, or all.
+size_t valid_utf8_bytes(std::string_view text);
+
 /// Appends `text` as the inside of a JSON string: quotes, backslashes and control characters escaped; bytes that are
 /// not UTF-8 become U+FFFD.
 void append_json_escaped(std::string& out, std::string_view text);

@@ -38,17 +38,6 @@ Error unknown_ending(const std::string& ending, const std::string& path) {
                           "--input");
 }
 
-/// Bytes before the first that is not UTF-8, or all.
-size_t valid_utf8_bytes(std::string_view text) {
-  size_t at = 0;
-  while (at < text.size()) {
-    const size_t bytes = utf8_length(text.substr(at));
-    if (bytes == 0) break;
-    at += bytes;
-  }
-  return at;
-}
-
 Result<void> check_text(const std::string& line, const std::string& where) {
   if (const size_t nul = line.find('\0'); nul != std::string::npos) {
     return invalid_argument(where + "a NUL byte at byte " + std::to_string(nul + 1) +

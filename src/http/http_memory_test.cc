@@ -1,31 +1,15 @@
 // What requests and answers hold is leased before it is there, never beyond the budget, and all given back.
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <mutex>
 
 #include "http/body_decoding.h"
 #include "http/http_test_client.h"
 #include "http/request_parser.h"
+#include "http/test_coding.h"
 
 namespace quern {
 namespace {
-
-std::string compress(std::string_view text, int window_bits) {
-  z_stream stream{};
-  EXPECT_EQ(deflateInit2(&stream, 9, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
-  std::string out(deflateBound(&stream, text.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-constexpr int kGzip = 31, kZlib = 15, kRaw = -15;
 
 class HttpMemory : public testing::Test {
  protected:

@@ -1,8 +1,10 @@
 #include "model/tokenizer_config.h"
 
-#include <charconv>
+#include <limits>
 #include <string_view>
 #include <utility>
+
+#include "base/ascii.h"
 
 namespace quern {
 namespace {
@@ -68,10 +70,9 @@ Result<void> check_tokens_of(const JsonView& json, const Tokenizer& tokenizer) {
   const auto added = json.child("added_tokens_decoder");
   if (!added) return {};
   for (const auto& [key, token] : added->members()) {
-    int32_t id = 0;
-    const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    if (error != std::errc() || end != key.data() + key.size()) return added->bad(key, "a token id as its name");
-    if (auto done = check_token(*added, key, id, tokenizer); !done) return done;
+    const auto id = parse_integer(key, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max());
+    if (!id) return added->bad(key, "a token id as its name");
+    if (auto done = check_token(*added, key, static_cast<int32_t>(*id), tokenizer); !done) return done;
   }
   return {};
 }
