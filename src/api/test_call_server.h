@@ -2,22 +2,16 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <malloc.h>
 
 #include <mutex>
 #include <optional>
 
 #include "api/api_server.h"
 #include "api/test_config.h"
+#include "base/test_heap.h"
 #include "http/http_test_client.h"
 
 namespace quern {
-
-/// What the heap has handed out; under a sanitizer, which has a heap of its own, always the same.
-inline size_t heap_bytes() {
-  const struct mallinfo2 info = ::mallinfo2();
-  return info.uordblks + info.hblkhd;
-}
 
 /// Ends each Job at once and keeps what it carried.
 class RecordingEmbedder : public Embedder {

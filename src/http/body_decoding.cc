@@ -10,6 +10,13 @@ namespace quern {
 
 namespace {
 
+constexpr size_t kSliceBytes = 64 * 1024;
+// No encoder writes so many bytes that mean none, and they cost ten times what others do.
+constexpr size_t kBarrenBytesMax = 1 << 20;
+constexpr const char* kBarren = "The request body is coded so that a MiB of it holds nothing.";
+
+Error left() { return {ErrorCode::kCancelled, "The client has left.", "", 0}; }
+
 /// What is decoded so far, beside the request that it replaces the body of.
 class DecodedBody {
  public:
@@ -28,7 +35,8 @@ class DecodedBody {
       return hold_for_request(*request_.lease.budget(), request_.lease, held_bytes_);
     };
     if (request_.lease.budget() != nullptr && !make_body_room(body_, needed, bytes_max_, hold)) {
-      return out_of_budget(request_bytes_max(*request_.lease.budget()), held_bytes_);
+      const MemoryBudget& budget = *request_.lease.budget();
+      return out_of_budget(budget.bytes_max(), held_bytes_, request_bytes_max(budget));
     }
     body_.append(bytes);
     return {};
@@ -54,10 +62,22 @@ Result<void> decode_body(HttpRequest& request, int64_t bytes_max, const std::fun
   DecodedBody decoded(request, bytes_max);
   ContentDecoder decoder(request.coding);
   Result<void> stopped;
-  const auto outcome = decoder.decode(request.body, [&](std::string_view bytes) {
-    stopped = in_vain() ? Error{ErrorCode::kCancelled, "The client has left.", "", 0} : decoded.add(bytes);
+  size_t barren_bytes = 0;  // that gave nothing
+  const auto take = [&](std::string_view bytes) {
+    barren_bytes = 0;
+    stopped = in_vain() ? left() : decoded.add(bytes);
     return stopped.ok();
-  });
+  };
+  auto outcome = ContentDecoder::Outcome::kMore;
+  std::string_view rest = request.body;
+  while (outcome == ContentDecoder::Outcome::kMore && !rest.empty()) {
+    if (in_vain()) return left();
+    if (barren_bytes > kBarrenBytesMax) return invalid_argument(kBarren);
+    const std::string_view slice = rest.substr(0, kSliceBytes);
+    barren_bytes += slice.size();
+    outcome = decoder.decode(slice, take);
+    rest.remove_prefix(slice.size());
+  }
   if (outcome == ContentDecoder::Outcome::kStopped) return stopped;
   if (outcome == ContentDecoder::Outcome::kNoMemory) {
     return Error{ErrorCode::kOverloaded, "There is no memory to decode the request body; try again later.", "", 1};

@@ -31,8 +31,9 @@ bool make_body_room(std::string& body, size_t needed, size_t room_max, Hold hold
 }
 
 /// Makes of request.body what it was before it was coded, at most `bytes_max` of it, paid for by the request's lease.
-/// `in_vain` is asked now and then. Takes up to half a second for 64 MiB: not for an io thread. kInvalidArgument when
-/// it is not what its coding says, kPayloadTooLarge, kOverloaded when there is no memory for it, kCancelled in vain.
+/// `in_vain` is asked for each 64 KiB. Takes up to half a second for 64 MiB: not for an io thread. kInvalidArgument
+/// when it is not what its coding says, kPayloadTooLarge, kOverloaded when there is no memory for it, kCancelled in
+/// vain.
 Result<void> decode_body(HttpRequest& request, int64_t bytes_max, const std::function<bool()>& in_vain);
 
 }  // namespace quern

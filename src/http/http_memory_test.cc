@@ -3,8 +3,10 @@
 
 #include <mutex>
 
+#include "base/test_heap.h"
 #include "http/body_decoding.h"
 #include "http/http_test_client.h"
+#include "http/output_queue.h"
 #include "http/request_parser.h"
 #include "http/test_coding.h"
 
@@ -47,6 +49,54 @@ void expect_that_assigning_lets_go() {
 TEST_F(HttpMemory, AssigningLetsGo) {
   expect_that_assigning_lets_go<HttpRequest>();
   expect_that_assigning_lets_go<HttpResponse>();
+}
+
+// What the kernel has taken of a queue is memory no more, though the rest still waits.
+TEST_F(HttpMemory, WrittenAnswersLetGo) {
+  constexpr size_t kBytes = 8 << 20, kAnswers = 8, kUnread = 4;  // more than sockets hold
+  boost::asio::io_context io;
+  boost::asio::ip::tcp::acceptor acceptor(io, {boost::asio::ip::address_v4::loopback(), 0});
+  boost::asio::ip::tcp::socket client(io), socket(io);
+  client.connect(acceptor.local_endpoint());
+  acceptor.accept(socket);
+  socket.non_blocking(true);
+  MemoryBudget budget(kAnswers * kBytes * 2);
+  const size_t before = heap_bytes();
+  OutputQueue queue;
+  for (size_t i = 0; i < kAnswers; ++i) {
+    HttpResponse response = text_response(std::string(kBytes, 'x'));
+    response.lease = MemoryBudget::Lease(budget);
+    ASSERT_TRUE(response.lease.resize(kBytes));
+    queue.add(std::move(response), {});
+  }
+  std::string taken(1 << 16, ' ');
+  for (size_t left = (kAnswers - kUnread) * kBytes; left > 0;) {
+    boost::system::error_code ec;
+    (void)queue.write_to(socket, ec);
+    left -= std::min(left, client.read_some(boost::asio::buffer(taken)));
+  }
+  EXPECT_FALSE(queue.empty());
+  EXPECT_LE(budget.used_bytes(), static_cast<int64_t>(kUnread * kBytes));
+  EXPECT_LT(heap_bytes(), before + kUnread * kBytes + (1 << 20));
+}
+
+TEST_F(HttpMemory, ACodedBodyThatHoldsNothingIsGivenUp) {
+  const auto body_of = [](size_t blocks) {
+    HttpRequest request;
+    request.coding = ContentCoding::kDeflate;
+    for (size_t i = 0; i < blocks; ++i) request.body.append("\0\0\0\xff\xff", 5);  // an empty stored block
+    return request;
+  };
+  int asked = 0;
+  HttpRequest short_one = body_of(100'000);
+  const auto left = decode_body(short_one, 1 << 20, [&] { return ++asked > 2; });
+  EXPECT_EQ(left.error().code, ErrorCode::kCancelled);
+  EXPECT_EQ(asked, 3);
+  HttpRequest long_one = body_of(1'000'000);
+  asked = 0;
+  const auto refused = decode_body(long_one, 1 << 20, [&] { return ++asked > 1'000; });
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_LE(asked, 20);
 }
 
 TEST_F(HttpMemory, ContentCodingsAreUndone) {

@@ -70,7 +70,7 @@ void OutputQueue::drop_written(size_t bytes) {
   offset_ += bytes;
   while (index_ < pieces_.size() && offset_ >= pieces_[index_].bytes.size()) {
     offset_ -= pieces_[index_].bytes.size();
-    pieces_[index_] = Piece();
+    make_anew(pieces_[index_], Piece());
     ++index_;
   }
 }
