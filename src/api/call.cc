@@ -121,7 +121,8 @@ Result<void> Call::tokenize_and_submit() {
 // All that a request will hold is set aside before it is admitted: one that was accepted never fails for want of it.
 Result<void> Call::reserve(int64_t bytes) {
   if (lease_.grow(bytes)) return {};
-  return out_of_budget(context_.budget.bytes_max(), http_request_.lease.bytes() + lease_.bytes() + bytes);
+  const int64_t all = context_.budget.bytes_max();
+  return out_of_budget(all, http_request_.lease.bytes() + lease_.bytes() + bytes, all);
 }
 
 void Call::warn_of_token_ids() {

@@ -56,7 +56,8 @@ TEST_F(CallTest, WhoRunsTheServerIsAnsweredWhenRequestsHaveTakenAllMemory) {
   const std::string by_transport = embed(R"({"input":"x"})");
   EXPECT_EQ(status(by_transport), "429");
   EXPECT_NE(by_transport.find("\r\nRetry-After: 1\r\n"), std::string::npos) << by_transport;
-  const std::string wording = "Requests in memory have reached the server's limit of ";
+  const std::string wording =
+      "Requests in memory have reached the server's limit of 1048576 bytes (--max-buffered-bytes)";
   EXPECT_NE(by_transport.find(wording), std::string::npos) << by_transport;
 }
 

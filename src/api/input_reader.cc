@@ -123,8 +123,10 @@ bool InputReader::keep_ids(const std::string& name) {
   }
   const size_t count = std::min(static_cast<size_t>(total), kept_max);
   const auto bytes = static_cast<int64_t>(count * sizeof(int32_t));
-  if (!input_.lease.grow(bytes))
-    return reader_.fail(out_of_budget(input_.lease.budget()->bytes_max(), input_.lease.bytes() + bytes));
+  if (!input_.lease.grow(bytes)) {
+    const int64_t all = input_.lease.budget()->bytes_max();
+    return reader_.fail(out_of_budget(all, input_.lease.bytes() + bytes, all));
+  }
   if (has_eos) ids_.pop_back();
   const size_t own = std::min(ids_.size(), count - (eos ? 1 : 0));
   const auto begin =

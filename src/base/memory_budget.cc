@@ -4,9 +4,9 @@
 
 namespace quern {
 
-Error out_of_budget(int64_t bytes_max, int64_t bytes_needed) {
+Error out_of_budget(int64_t bytes_max, int64_t bytes_needed, int64_t bytes_at_most) {
   const std::string limit = std::to_string(bytes_max) + " bytes (--max-buffered-bytes)";
-  if (bytes_needed > bytes_max) {
+  if (bytes_needed > bytes_at_most) {
     return Error{ErrorCode::kPayloadTooLarge,
                  "This request needs " + std::to_string(bytes_needed) +
                      " bytes of memory; the server's limit for all is " + limit + ". Send less at once.",

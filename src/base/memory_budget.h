@@ -76,8 +76,8 @@ class MemoryBudget {
   std::atomic<int64_t> used_bytes_{0};
 };
 
-/// What a request is told for which there is no room: to try again (kOverloaded), or, when it needs more than the
-/// `bytes_max` of all, that it never will have (kPayloadTooLarge).
-Error out_of_budget(int64_t bytes_max, int64_t bytes_needed);
+/// What a request is told for which there is no room in a budget of `bytes_max`: to try again (kOverloaded), or, when
+/// it needs more than the `bytes_at_most` that a request may have, that it never will have (kPayloadTooLarge).
+Error out_of_budget(int64_t bytes_max, int64_t bytes_needed, int64_t bytes_at_most);
 
 }  // namespace quern

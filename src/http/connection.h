@@ -43,7 +43,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void deliver_answers();
   /// Cuts the connection; unanswered requests are told that the client left.
   void close();
-  /// Makes sure that a large answer is paid for until it is written; turns it into a 503 when it cannot be.
+  /// Makes sure that an answer is paid for until it is written; turns it into a 429 when it cannot be.
   void pay_for(HttpResponse& response);
 
   IoThread& io() { return io_; }

@@ -6,8 +6,6 @@
 
 namespace quern {
 
-namespace {}  // namespace
-
 bool equal_ignoring_case(std::string_view a, std::string_view b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i) {

@@ -64,7 +64,7 @@ bool hold_for_request(MemoryBudget& budget, MemoryBudget::Lease& lease, int64_t 
 }
 
 Refusal budget_refusal(const MemoryBudget& budget, int64_t bytes_needed) {
-  Error error = out_of_budget(request_bytes_max(budget), bytes_needed);
+  Error error = out_of_budget(budget.bytes_max(), bytes_needed, request_bytes_max(budget));
   return {error.code == ErrorCode::kPayloadTooLarge ? 413 : 429, std::move(error.message)};
 }
 
