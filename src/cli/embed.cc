@@ -182,6 +182,7 @@ Result<void> embed_file(const EmbedOptions& options) {
   if (!writer) return writer.error();
   if (writer->was_complete()) return confirm_complete(options, *reader, *writer);
   SchedulerConfig scheduler = (*stack)->scheduler_config();
+  scheduler.brief_batch_tokens_max = 0;  // nobody waits for one text of a file
   scheduler.queue_tokens_max = static_cast<int64_t>(kInputsInFlightMax + 1) * scheduler.context_tokens_max;
   Engine engine({scheduler}, {(*stack)->replica()});
   if (auto checked = check_model(**stack, engine, options.model); !checked) return checked.error();

@@ -153,13 +153,17 @@ int64_t EventLoop::step(int64_t now_us, Turn& turn) {
   return std::min(wake_us, scheduler_.nearest_deadline_us());
 }
 
-bool EventLoop::is_brief_time(int64_t now_us) const { return now_us < brief_until_us_; }
+/// Of the next Batch.
+int32_t EventLoop::batch_tokens_max(int64_t now_us) const {
+  const SchedulerConfig& limits = config_.scheduler;
+  return is_brief_time(now_us) ? std::min(limits.brief_batch_tokens_max, limits.batch_tokens_max)
+                               : limits.batch_tokens_max;
+}
 
 /// While queries come, what they wait for is what is under way: one small Batch.
 std::optional<Batch> EventLoop::next_batch(int32_t replica, int64_t now_us) {
-  if (!is_brief_time(now_us)) return scheduler_.next_batch(replica);
-  if (scheduler_.oldest_in_flight(replica) != nullptr) return std::nullopt;
-  return scheduler_.next_batch(replica, config_.scheduler.brief_batch_tokens_max);
+  if (is_brief_time(now_us) && scheduler_.oldest_in_flight(replica) != nullptr) return std::nullopt;
+  return scheduler_.next_batch(replica, batch_tokens_max(now_us));
 }
 
 void EventLoop::expire(int64_t now_us, Turn& turn) {
@@ -261,7 +265,7 @@ bool EventLoop::should_linger(const Waiting& waiting, int64_t now_us) const {
   const bool is_over = waiting.linger_until_us != 0 && now_us >= waiting.linger_until_us;
   return !draining_ && waiting.linger_us > 0 && !is_over && scheduler_.queued_jobs() < waiting.linger_jobs &&
          scheduler_.queued_jobs() < config_.scheduler.batch_spans_max &&
-         scheduler_.queued_tokens() < config_.scheduler.batch_tokens_max;
+         scheduler_.queued_tokens() < batch_tokens_max(now_us);
 }
 
 void EventLoop::mark_started(const Batch& batch, int64_t now_us) {

@@ -110,7 +110,8 @@ class EventLoop {
   void fail_oldest(int32_t replica, const Error& error, Turn& turn);
   int64_t finish_oldest(int32_t replica, BatchResult& result, Turn& turn);
   bool is_brief(const std::vector<Job>& request) const;
-  bool is_brief_time(int64_t now_us) const;
+  bool is_brief_time(int64_t now_us) const { return now_us < brief_until_us_; }
+  int32_t batch_tokens_max(int64_t now_us) const;
   std::optional<Batch> next_batch(int32_t replica, int64_t now_us);
   bool should_linger(const Waiting& waiting, int64_t now_us) const;
   void mark_started(const Batch& batch, int64_t now_us);
