@@ -1,5 +1,6 @@
 #include "app/device.h"
 
+#include <exception>
 #include <limits>
 
 #include "base/ascii.h"
@@ -42,7 +43,11 @@ Result<OpenDevice> open_cuda(int index) {
   Device device;
   device.name = "cuda:" + std::to_string(index);
   device.model = (*ops)->name();
-  device.room = (*ops)->room();
+  try {
+    device.room = (*ops)->room();
+  } catch (const std::exception& error) {
+    return Error{ErrorCode::kUnavailable, device.name + ": " + error.what(), "--device", 0};
+  }
   return OpenDevice{std::move(device), std::move(*ops)};
 }
 

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/excerpt.h"
@@ -38,6 +39,8 @@ class CheckedToml : public CLI::ConfigTOML {
     for (int number = 1; std::getline(lines, line); ++number) {
       const size_t begin = line.find_first_not_of(" \t\"'");
       if (begin == std::string::npos || line.compare(begin, item.name.size(), item.name) != 0) continue;
+      const size_t end = begin + item.name.size();
+      if (end < line.size() && std::string_view(" \t=.\"'").find(line[end]) == std::string_view::npos) continue;
       message += ":" + std::to_string(number);
       break;
     }

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 namespace quern {
 namespace {
@@ -17,11 +16,14 @@ constexpr size_t kNpyHeaderBytes = 128;
 std::string done_path(const std::string& output) { return output + ".done"; }
 std::string progress_path(const std::string& output) { return output + ".progress"; }
 
+/// Of a file beside the output, which holds a few lines: no more than that, whatever it is.
 std::string read_file(const std::string& path) {
+  constexpr std::streamsize kBytesMax = 64 * 1024;
   std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+  std::string text(kBytesMax, '\0');
+  file.read(text.data(), kBytesMax);
+  text.resize(static_cast<size_t>(file.gcount()));
+  return text;
 }
 
 /// Bytes and count of the complete lines of a file; what follows the last '\n' was cut short.

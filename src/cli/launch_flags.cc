@@ -62,7 +62,7 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
      "the model is Qwen3, in Hugging Face's format"},
     {"--download-dir --huggingface-hub-cache", "SGLang, vLLM, TEI", kValue, kRefused, "", "",
      "set the environment variable HF_HUB_CACHE to that folder"},
-    {"--hf-token --hf-api-token -hft", "vLLM, TEI, llama-server", kMaybe, kNoMeaning, "", "", kNoDownload},
+    {"--hf-token --hf-api-token -hft", "vLLM, TEI, llama-server", kValue, kNoMeaning, "", "", kNoDownload},
     {"--rope-scaling", kL, kValue, kNoMeaning, "", "none", kByFolder},
     {"--rope-freq-base --rope-freq-scale --rope-scale --yarn-orig-ctx", kL, kValue, kRefused, "", "", kByFolder},
     {"--default-prompt-name --default-prompt", kT, kValue, kRefused, "", "",
@@ -189,8 +189,6 @@ std::string fate_text(const LaunchFlag& flag) {
 }
 
 }  // namespace
-
-std::span<const LaunchFlag> launch_flags() { return kFlags; }
 
 const LaunchFlag* find_launch_flag(std::string_view name) {
   const auto found =

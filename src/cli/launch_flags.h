@@ -39,8 +39,6 @@ struct LaunchFlag {
   std::string_view why;
 };
 
-std::span<const LaunchFlag> launch_flags();
-
 /// The row that has `name` (dashes in front included), or nullptr.
 const LaunchFlag* find_launch_flag(std::string_view name);
 

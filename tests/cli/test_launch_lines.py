@@ -97,6 +97,12 @@ def test_what_is_not_built_is_refused_by_name(quern, words, expected):
     assert refusal(quern, *words).startswith("quern serve: " + expected)
 
 
+@pytest.mark.parametrize("flag", ["--hf-token", "--hf-api-token", "-hft"])
+def test_a_token_is_no_model(quern, flag):
+    said = refusal(quern, flag, "hf_secret", "--model-path", "/nowhere")
+    assert "--model-path: /nowhere" in said and "hf_secret" not in said
+
+
 def test_every_flag_that_another_becomes_exists(quern):
     table = subprocess.run([quern, "help", "launch-lines"], capture_output=True, text=True, check=True).stdout
     text = subprocess.run([quern, "serve", "--help"], capture_output=True, text=True, check=True).stdout

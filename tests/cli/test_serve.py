@@ -127,6 +127,7 @@ def test_a_key_file_says_what_it_does_not_take(quern, tiny_model, tmp_path, line
 
 @pytest.mark.parametrize("text, expected", [
     ("# a comment\nprot = 80\n", 'q.toml:2: unknown key "prot"; did you mean port?'),
+    ("port = 80\npor = 1\n", 'q.toml:2: unknown key "por"; did you mean port?'),
     ("[server]\nport = 80\n", 'unknown section "server"; keys stand outside of sections'),
     ("port = 70000\n", "--port: Value 70000 not in range"),
     ('log-level = "loud"\n', "--log-level: loud not in {"),
