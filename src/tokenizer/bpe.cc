@@ -10,6 +10,8 @@
 namespace quern {
 namespace {
 
+thread_local uint64_t merged_bytes_here = 0;
+
 size_t slots_for(size_t entries) { return std::bit_ceil(std::max<size_t>(entries, 8) * 2); }
 
 // Up to here a scan for the lowest rank beats a heap.
@@ -84,7 +86,7 @@ class WindowEncoder {
   };
 
   const std::vector<int32_t>& merge(std::string_view window) {
-    Bpe::merged_bytes() += window.size();
+    merged_bytes_here += window.size();
     ids_.clear();
     if (window.size() <= kScanSymbolsMax) {
       int32_t symbols[kScanSymbolsMax] = {};
@@ -294,10 +296,7 @@ void Bpe::encode_ending(std::string_view end, std::vector<int32_t>& ids) const {
   ids.erase(begin, begin + static_cast<ptrdiff_t>(count_unsure(end, std::span(ids).subspan(base))));
 }
 
-uint64_t& Bpe::merged_bytes() {
-  static thread_local uint64_t bytes = 0;
-  return bytes;
-}
+uint64_t Bpe::merged_bytes() { return merged_bytes_here; }
 
 void Bpe::encode_beginning(std::string_view begin, std::vector<int32_t>& ids) const {
   if (begin.size() <= token_bytes_max) return;  // all of it may become one token

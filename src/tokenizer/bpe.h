@@ -108,7 +108,7 @@ struct Bpe {
   void encode_ending(std::string_view end, std::vector<int32_t>& ids) const;
 
   /// Bytes of long words that this thread has merged: what tests count, where time would tell of the machine.
-  static uint64_t& merged_bytes();
+  static uint64_t merged_bytes();
 
  private:
   size_t token_bytes(int32_t id) const { return vocab.bytes(id).size(); }

@@ -97,7 +97,7 @@ def openai_azure(url, key):
             "v1": of_openai(openai.OpenAI(base_url=url + "/openai/v1/", api_key=key, max_retries=0))}
 
 
-def of_langchain(embeddings, sample=""):
+def of_langchain(embeddings):
     """LangChain's interface: documents and queries, sync and async."""
     return {"text": each(embeddings.embed_query), "batch": embeddings.embed_documents,
             "async_text": each(embeddings.aembed_query), "async_batch": embeddings.aembed_documents}

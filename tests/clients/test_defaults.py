@@ -118,5 +118,3 @@ def test_openai_lists_the_models_wherever_it_embeds(plain, any_name, finish):
         assert usage.prompt_tokens == usage.total_tokens > 0
     assert finish(openai.AsyncAzureOpenAI(**azure).models.retrieve(MODEL)).id == MODEL
     assert openai.OpenAI(base_url=any_name.url + "/v1", **same).models.retrieve("text-embedding-3-small").id == "text-embedding-3-small"
-
-
