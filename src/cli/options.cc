@@ -219,7 +219,8 @@ std::vector<std::string> with_environment(const CLI::App& app, std::vector<std::
 }
 
 /// Other servers' flags become ours.
-Result<std::vector<std::string>> own_args(const CLI::App& app, const std::vector<std::string>& args, ServeOptions& options) {
+Result<std::vector<std::string>> own_args(const CLI::App& app, const std::vector<std::string>& args,
+                                          ServeOptions& options) {
   auto line = read_launch_line(args, [&](const std::string& flag) {
     const CLI::Option* option = app.get_option_no_throw(flag);
     return option != nullptr && option->get_items_expected_min() > 0;
