@@ -169,7 +169,9 @@ Result<Safetensors> Safetensors::open(const std::string& model_dir, const std::v
   Safetensors file;
   file.path_ = model_dir;
   for (const std::string& name : names) {
-    if (auto mapped = file.map_file(model_dir + "/" + name); !mapped) return mapped.error();
+    std::string path = model_dir;
+    path.append("/").append(name);
+    if (auto mapped = file.map_file(path); !mapped) return mapped.error();
   }
   return file;
 }
