@@ -36,8 +36,9 @@ ApiServer::ApiServer(ApiConfig config, std::vector<ServedModel> models, std::fun
 
 ApiServer::Match ApiServer::match(const HttpRequest& request) const {
   Match found;
+  const std::string_view path = request.path();
   for (const Route& route : all_routes()) {
-    const auto variable = match_path(route, request.path());
+    const auto variable = match_path(route, path);
     if (!variable) continue;
     if (!found.of_path) found.of_path = &route;
     if (!found.route && takes(route, request.method())) {
