@@ -224,7 +224,7 @@ int serve(Options options) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  log_start({.level = options.log_level, .service_version = "bench", .queue_lines_max = 8192});
+  log_start({.level = options.log_level, .service_version = "bench"});
   Metrics metrics;
   FakeEngine engine(options.model.width, options.delay_ms * 1000);
   options.model.embedder = &engine;

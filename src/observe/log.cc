@@ -1,85 +1,27 @@
 #include "observe/log.h"
 
-#include <poll.h>
-#include <spdlog/async.h>
-#include <spdlog/async_logger.h>
-#include <spdlog/details/periodic_worker.h>
-#include <spdlog/sinks/base_sink.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <chrono>
-#include <climits>
 #include <cmath>
 #include <ctime>
 #include <memory>
 #include <mutex>
+#include <thread>
 
 #include "base/excerpt.h"
+#include "observe/log_writer.h"
 
 namespace quern {
 
 namespace {
 
-// Lines are written in lots: a system call per line would cost more than the line.
-constexpr size_t kSinkBytes = 32 * 1024;
-constexpr auto kFlushInterval = std::chrono::seconds(1);
-// How long log_stop() waits in all for a reader of stderr that takes nothing.
-constexpr int kLastWordsMs = 1000;
-constexpr int kPollMs = 50;
-
-std::atomic<bool> stopping{false};  // log_stop() is under way
-std::mutex start_stop_mutex;        // one log_start() or log_stop() at a time
-
-class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
- protected:
-  void sink_it_(const spdlog::details::log_msg& message) override {
-    buffer_.append(message.payload.data(), message.payload.size());
-    if (buffer_.size() >= kSinkBytes) flush_();
-  }
-  void flush_() override {
-    // A file takes all at once; anything else no more than what a pipe with room takes without waiting.
-    const bool waits = may_wait();
-    const size_t bytes_max = waits ? PIPE_BUF : buffer_.size();
-    for (size_t begin = 0; begin < buffer_.size() && (!waits || may_write());) {
-      const size_t bytes = std::min(bytes_max, buffer_.size() - begin);
-      const ssize_t written = ::write(STDERR_FILENO, buffer_.data() + begin, bytes);
-      if (written < 0 && errno != EINTR) break;  // stderr is gone; there is nowhere left to say so
-      if (written > 0) begin += static_cast<size_t>(written);
-    }
-    buffer_.clear();
-  }
-
- private:
-  /// Whether stderr has a reader that can keep a writer waiting.
-  static bool may_wait() {
-    struct stat status {};
-    return ::fstat(STDERR_FILENO, &status) != 0 || !S_ISREG(status.st_mode);
-  }
-
-  /// Waits for the reader of stderr: as long as it takes, but once log_stop() was called kLastWordsMs in all.
-  bool may_write() {
-    pollfd stderr_ready{STDERR_FILENO, POLLOUT, 0};
-    while (::poll(&stderr_ready, 1, last_words_ms_ > 0 ? kPollMs : 0) == 0) {
-      if (!stopping.load()) continue;
-      if (last_words_ms_ <= 0) return false;
-      last_words_ms_ -= kPollMs;
-    }
-    return true;
-  }
-
-  int last_words_ms_ = kLastWordsMs;
-  std::string buffer_;
-};
-
 struct State {
   LogConfig config;
-  std::shared_ptr<spdlog::details::thread_pool> pool;
-  std::shared_ptr<spdlog::async_logger> logger;
-  std::unique_ptr<spdlog::details::periodic_worker> flusher;
+  std::unique_ptr<LogWriter> writer;
   std::string tail;  // the fields that are the same on every line
 };
 
@@ -88,25 +30,10 @@ State& state() {
   return instance;
 }
 
+std::mutex start_stop_mutex;  // one log_start() or log_stop() at a time
 std::atomic<int> level_now{static_cast<int>(LogLevel::kOff)};
 std::atomic<uint64_t> dropped_before{0};  // by earlier loggers, and lines for which there was no memory
 std::atomic<int> writers{0};  // threads inside log_line(): log_stop() waits for them before it takes the logger away
-
-spdlog::level::level_enum spdlog_level(LogLevel level) {
-  switch (level) {
-    case LogLevel::kDebug:
-      return spdlog::level::debug;
-    case LogLevel::kInfo:
-      return spdlog::level::info;
-    case LogLevel::kWarn:
-      return spdlog::level::warn;
-    case LogLevel::kError:
-      return spdlog::level::err;
-    case LogLevel::kOff:
-      return spdlog::level::off;
-  }
-  return spdlog::level::off;
-}
 
 std::string_view level_name(LogLevel level) {
   constexpr std::string_view kNames[] = {"debug", "info", "warn", "error", "off"};
@@ -170,14 +97,9 @@ void stop_locked() {
   level_now.store(static_cast<int>(LogLevel::kOff));
   while (writers.load() != 0) std::this_thread::yield();  // a writer that comes later sees kOff and leaves
   State& s = state();
-  if (!s.logger) return;
-  dropped_before.fetch_add(s.pool->overrun_counter());
-  stopping.store(true);
-  s.flusher.reset();
-  s.logger->flush();
-  s.pool.reset();  // joins its thread once the queue is empty
-  s.logger.reset();
-  stopping.store(false);
+  if (!s.writer) return;
+  dropped_before.fetch_add(s.writer->dropped());
+  s.writer.reset();
 }
 
 }  // namespace
@@ -201,15 +123,7 @@ void log_start(const LogConfig& config) {
   s.tail = ",\"ecs.version\":\"8.11\",\"service.name\":\"quern\",\"service.version\":\"";
   append_json_escaped(s.tail, config.service_version);
   s.tail += "\",\"process.pid\":" + std::to_string(::getpid()) + "}\n";
-  s.pool = std::make_shared<spdlog::details::thread_pool>(static_cast<size_t>(config.queue_lines_max), 1);
-  s.logger = std::make_shared<spdlog::async_logger>("quern", std::make_shared<StderrSink>(), s.pool,
-                                                    spdlog::async_overflow_policy::overrun_oldest);
-  s.logger->set_level(spdlog_level(config.level));
-  // It catches what it throws itself; what it wants to tell is always that a line is lost.
-  s.logger->set_error_handler([](const std::string&) { dropped_before.fetch_add(1); });
-  s.logger->flush_on(spdlog::level::warn);
-  s.flusher =
-      std::make_unique<spdlog::details::periodic_worker>([logger = s.logger] { logger->flush(); }, kFlushInterval);
+  s.writer = std::make_unique<LogWriter>(config.waiting_bytes_max);
   level_now.store(static_cast<int>(config.level));
 }
 
@@ -244,7 +158,7 @@ void write_plain_line(LogLevel level, std::string_view message, std::initializer
     line.append("  ").append(field.name).append("=").append(field_text, field.name.size() + 4);
   }
   line.push_back('\n');
-  state().logger->log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
+  state().writer->add(line, level >= LogLevel::kWarn);
 }
 
 void write_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
@@ -264,7 +178,7 @@ void write_line(LogLevel level, std::string_view message, std::initializer_list<
     break;
   }
   line.append(state().tail);
-  state().logger->log(spdlog_level(level), spdlog::string_view_t(line.data(), line.size()));
+  state().writer->add(line, level >= LogLevel::kWarn);
 }
 
 }  // namespace
@@ -286,7 +200,7 @@ void log_line(LogLevel level, std::string_view message, std::initializer_list<Lo
 
 uint64_t log_lines_dropped() {
   const State& s = state();
-  return dropped_before.load() + (s.pool ? s.pool->overrun_counter() : 0);
+  return dropped_before.load() + (s.writer ? s.writer->dropped() : 0);
 }
 
 }  // namespace quern

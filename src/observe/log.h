@@ -1,9 +1,9 @@
 // Log: structured lines (JSON, Elastic Common Schema) on stderr.
 //
-// One per process, reached through functions. Any thread may log; a call formats on its own thread and queues the line.
-// The queue is bounded in lines and a line in bytes: when the reader of stderr is too slow the oldest lines are dropped
-// and counted, nobody waits; a text that is too long is cut. A line for which there is no memory is counted the same
-// way: logging never fails what is logged.
+// One per process, reached through functions. Any thread may log; a call formats on its own thread and leaves the line
+// to a LogWriter. What waits is bounded in bytes, and so is a line: when the reader of stderr is too slow lines are
+// dropped and counted, nobody waits; a text that is too long is cut. A line for which there is no memory is counted the
+// same way: logging never fails what is logged.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,10 @@ struct LogField {
 struct LogConfig {
   LogLevel level = LogLevel::kInfo;
   std::string service_version = "unknown";
-  bool plain = false;  // for people at a terminal: level, message and fields instead of JSON
-  int queue_lines_max = 8192;
-  size_t text_bytes_max = 1024;      // of one message or field; the rest is cut and told by "..."
-  size_t line_bytes_max = 8 * 1024;  // of one line; fields beyond it are left out and told by "quern.cut": true
+  bool plain = false;                  // for people at a terminal: level, message and fields instead of JSON
+  size_t waiting_bytes_max = 4 << 20;  // of lines that wait for the reader of stderr
+  size_t text_bytes_max = 1024;        // of one message or field; the rest is cut and told by "..."
+  size_t line_bytes_max = 8 * 1024;    // of one line; fields beyond it are left out and told by "quern.cut": true
 };
 
 /// Starts logging. Before it, and after log_stop(), lines go nowhere. Any thread, while others log.
@@ -41,7 +41,7 @@ bool parse_log_level(std::string_view text, LogLevel& level);
 
 bool log_enabled(LogLevel level);
 void log_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {}) noexcept;
-/// Lines dropped so far because the queue was full or memory was short.
+/// Lines dropped so far because the reader of stderr was too slow or memory was short.
 uint64_t log_lines_dropped();
 
 inline void log_debug(std::string_view message, std::initializer_list<LogField> fields = {}) {
