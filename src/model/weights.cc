@@ -1,6 +1,8 @@
 #include "model/weights.h"
 
+#include <cstring>
 #include <optional>
+#include <utility>
 
 namespace quern {
 namespace {
@@ -20,7 +22,8 @@ std::string prefix_of(const Safetensors& file) {
 /// Finds tensors by name and shape; keeps the first error.
 class Loader {
  public:
-  Loader(const Safetensors& file, Ops& ops, DType weights) : file_(file), ops_(ops), weights_(weights) {
+  Loader(const Safetensors& file, Ops& ops, DType weights, const Shard& shard)
+      : file_(file), ops_(ops), weights_(weights), shard_(shard) {
     prefix_ = prefix_of(file);
   }
 
@@ -44,17 +47,32 @@ class Loader {
     std::string name;
     int64_t rows;
   };
-  std::unique_ptr<LinearWeight> linear(const std::vector<Part>& names, int64_t cols) {
+  /// This rank's outputs of each part, one part after the other.
+  std::unique_ptr<LinearWeight> split_outputs(const std::vector<Part>& names, int64_t cols) {
     std::vector<ConstMatrix> parts;
     std::vector<const Tensor*> tensors;
     for (const Part& part : names) {
       tensors.push_back(find(part.name, {part.rows, cols}));
       if (error_) return nullptr;
-      parts.push_back(matrix(*tensors.back(), part.rows, cols));
+      const int64_t rows = part.rows / shard_.size;
+      parts.push_back(matrix(*tensors.back(), rows, cols));
+      parts.back().data = static_cast<const char*>(parts.back().data) + shard_.rank * parts.back().bytes();
     }
-    auto packed = ops_.pack(parts, weights_);
-    for (const Tensor* tensor : tensors) Safetensors::drop_pages(*tensor);
-    return packed;
+    return pack(parts, tensors);
+  }
+
+  /// All outputs, of this rank's inputs.
+  std::unique_ptr<LinearWeight> split_inputs(const std::string& name, int64_t rows, int64_t cols) {
+    const Tensor* tensor = find(name, {rows, cols});
+    if (error_) return nullptr;
+    if (shard_.size == 1) return pack({matrix(*tensor, rows, cols)}, {tensor});
+    const size_t row_bytes = cols * dtype_bytes(*tensor->dtype), bytes = row_bytes / shard_.size;
+    std::vector<char> columns(rows * bytes);
+    for (int64_t r = 0; r < rows; ++r) {
+      std::memcpy(&columns[r * bytes], static_cast<const char*>(tensor->data) + r * row_bytes + shard_.rank * bytes,
+                  bytes);
+    }
+    return pack({{columns.data(), *tensor->dtype, rows, cols / shard_.size}}, {tensor});
   }
 
   const std::optional<Error>& error() const { return error_; }
@@ -62,6 +80,12 @@ class Loader {
  private:
   static ConstMatrix matrix(const Tensor& tensor, int64_t rows, int64_t cols) {
     return {tensor.data, *tensor.dtype, rows, cols};
+  }
+
+  std::unique_ptr<LinearWeight> pack(const std::vector<ConstMatrix>& parts, const std::vector<const Tensor*>& tensors) {
+    auto packed = ops_.pack(parts, weights_);
+    for (const Tensor* tensor : tensors) Safetensors::drop_pages(*tensor);
+    return packed;
   }
 
   const Tensor* find(const std::string& name, const std::vector<int64_t>& shape) {
@@ -85,6 +109,7 @@ class Loader {
   const Safetensors& file_;
   Ops& ops_;
   DType weights_;
+  Shard shard_;
   std::string prefix_;
   std::optional<Error> error_;
 };
@@ -116,12 +141,30 @@ DType table_dtype(const Safetensors& file) {
   return table != nullptr && table->dtype ? *table->dtype : stored_dtype(file);
 }
 
-Result<Qwen3Weights> load_qwen3_weights(const Safetensors& file, const ModelConfig& config, Ops& ops, DType weights) {
+Result<ModelConfig> shard_of(const ModelConfig& config, const Shard& shard) {
+  QUERN_CHECK(shard.size >= 1 && shard.rank >= 0 && shard.rank < shard.size, "a rank beyond its group");
+  ModelConfig part = config;
+  const std::pair<const char*, int64_t*> split[] = {{"num_attention_heads", &part.heads},
+                                                    {"num_key_value_heads", &part.kv_heads},
+                                                    {"intermediate_size", &part.intermediate_size}};
+  for (const auto& [name, value] : split) {
+    if (*value % shard.size != 0) {
+      return invalid_argument("config.json: " + std::string(name) + " " + std::to_string(*value) +
+                              " cannot be split among " + std::to_string(shard.size) + " ranks");
+    }
+    *value /= shard.size;
+  }
+  return part;
+}
+
+Result<Qwen3Weights> load_qwen3_weights(const Safetensors& file, const ModelConfig& config, Ops& ops, DType weights,
+                                        const Shard& shard) {
+  if (auto split = shard_of(config, shard); !split) return split.error();
   const int64_t D = config.hidden_size;
   const int64_t F = config.intermediate_size;
   const int64_t q_cols = config.heads * config.head_dim;
   const int64_t kv_cols = config.kv_heads * config.head_dim;
-  Loader loader(file, ops, weights);
+  Loader loader(file, ops, weights, shard);
   Qwen3Weights loaded;
   loaded.embedding = loader.table(kTable, config.vocab_size, D);
   loaded.final_norm = loader.vector("norm.weight", D);
@@ -134,13 +177,13 @@ Result<Qwen3Weights> load_qwen3_weights(const Safetensors& file, const ModelConf
     layer.mlp_norm = loader.vector(at + "post_attention_layernorm.weight", D);
     layer.q_norm = loader.vector(attention + "q_norm.weight", config.head_dim);
     layer.k_norm = loader.vector(attention + "k_norm.weight", config.head_dim);
-    layer.qkv = loader.linear({{attention + "q_proj.weight", q_cols},
-                               {attention + "k_proj.weight", kv_cols},
-                               {attention + "v_proj.weight", kv_cols}},
-                              D);
-    layer.o = loader.linear({{attention + "o_proj.weight", D}}, q_cols);
-    layer.gate_up = loader.linear({{mlp + "gate_proj.weight", F}, {mlp + "up_proj.weight", F}}, D);
-    layer.down = loader.linear({{mlp + "down_proj.weight", D}}, F);
+    layer.qkv = loader.split_outputs({{attention + "q_proj.weight", q_cols},
+                                      {attention + "k_proj.weight", kv_cols},
+                                      {attention + "v_proj.weight", kv_cols}},
+                                     D);
+    layer.o = loader.split_inputs(attention + "o_proj.weight", D, q_cols);
+    layer.gate_up = loader.split_outputs({{mlp + "gate_proj.weight", F}, {mlp + "up_proj.weight", F}}, D);
+    layer.down = loader.split_inputs(mlp + "down_proj.weight", D, F);
     loaded.layers.push_back(std::move(layer));
   }
   if (loader.error()) return *loader.error();
