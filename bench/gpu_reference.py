@@ -20,6 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tools")
 from make_model import config_of, tensor_shapes  # noqa: E402
 
 #         D     L   H   K  d    F      V       positions
+SDPA_TOKENS_MAX = 4096
 SHAPES = {
     "0.6b": (1024, 28, 16, 8, 128, 3072, 151669, 32768),
     "4b": (2560, 36, 32, 8, 128, 9728, 151665, 40960),
@@ -42,13 +43,28 @@ def make_checkpoint(shape, folder, seed):
     return tensors
 
 
+def attention_in_chunks(module, query, key, value, attention_mask, scaling, **_):
+    """transformers' attention, causal with grouped heads, 512 rows of scores at a time: all of 32k tokens' would be 128 GiB."""
+    assert attention_mask is None and query.shape[0] == 1
+    heads, tokens, width = query.shape[1:]
+    grouped = query[0].view(key.shape[1], -1, tokens, width)  # [K, H / K, T, d]
+    out = torch.empty(1, tokens, heads, width, device=query.device, dtype=query.dtype)
+    for begin in range(0, tokens, 512):
+        end = min(begin + 512, tokens)
+        scores = grouped[:, :, begin:end] @ key[0, :, None, :end].transpose(-1, -2) * scaling
+        scores[..., begin:].masked_fill_(torch.ones(end - begin, end - begin, dtype=torch.bool, device=query.device).triu(1), float("-inf"))
+        mixed = torch.softmax(scores, dim=-1) @ value[0, :, None, :end]
+        out[0, begin:end] = mixed.reshape(heads, end - begin, width).transpose(0, 1)
+    return out, None
+
+
 @torch.no_grad()
 def write_reference(shape, tensors, folder, seed, lengths, end_token):
-    from transformers import Qwen3Config, Qwen3Model
+    from transformers import AttentionInterface, Qwen3Config, Qwen3Model
     settings = config_of(shape, "f32")
     settings["rope_parameters"] = {"rope_type": "default", "rope_theta": settings["rope_theta"]}  # transformers 5
     config = Qwen3Config.from_dict(settings)
-    config._attn_implementation = "sdpa"
+    AttentionInterface.register("in_chunks", attention_in_chunks)
     with torch.device("meta"):
         model = Qwen3Model(config)
     model.load_state_dict({name: t.to("cuda", torch.float32) for name, t in tensors.items()}, assign=True)
@@ -61,6 +77,7 @@ def write_reference(shape, tensors, folder, seed, lengths, end_token):
             ids = torch.randint(0, shape[6], (length,), generator=generator, dtype=torch.int32)
             if end_token is not None:
                 ids[-1] = end_token
+            config._attn_implementation = "sdpa" if length <= SDPA_TOKENS_MAX else "in_chunks"
             hidden = model(input_ids=ids[None].long().cuda()).last_hidden_state[0, -1]
             vector = torch.nn.functional.normalize(hidden, dim=-1).float().cpu().contiguous()
             out.write(struct.pack("<I", length) + ids.numpy().tobytes() + vector.numpy().tobytes())
@@ -117,6 +134,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=6.0, help="of each ceiling's loop")
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--texts", type=int, default=len(LENGTHS), help="of 12 to 2,048 tokens; the first ones have fixed lengths")
+    parser.add_argument("--long", type=int, default=0, help="one more text of so many tokens")
     parser.add_argument("--end-token", type=int, help="the last token of each text")
     args = parser.parse_args()
     shape = SHAPES[args.shape]
@@ -126,6 +144,7 @@ def main():
     start = time.perf_counter()
     drawn = random.Random(args.seed)
     lengths = LENGTHS + [round(12 * (2048 / 12) ** drawn.random()) for _ in range(args.texts - len(LENGTHS))]
+    lengths += [args.long] if args.long else []
     write_reference(shape, tensors, args.folder, args.seed + 1, lengths, args.end_token)
     print(f"reference computed in {time.perf_counter() - start:.1f} s", flush=True)
     del tensors

@@ -27,7 +27,7 @@ load() { # name, clients, bodies, [seconds]
 
 nvidia-smi --query-gpu=name,driver_version,power.limit,clocks.max.sm,memory.used --format=csv,noheader | tee "$results/card" >&2
 if [ ! -f "$model/reference.bin" ]; then
-  python3 "$here/gpu_reference.py" --shape "$shape" --seconds 0 --texts 64 --end-token "$(ask end "$packed/tokenizer")" "$model" >&2
+  python3 "$here/gpu_reference.py" --shape "$shape" --seconds 0 --texts 64 --long "${CONTEXT:-32768}" --end-token "$(ask end "$packed/tokenizer")" "$model" >&2
   cp -r "$packed/tokenizer/." "$model/"
 fi
 "$packed/quern" --version >"$results/version" # unpacks
