@@ -1,7 +1,7 @@
 // The model on a GPU: quality against a reference, then speed, then each op against the bytes or operations that it
 // must do. Run by bench/gpu.sh, which makes the checkpoint and measures the ceilings in the same run.
 //
-// gpu_bench DIR [SECONDS]: DIR as bench/gpu_reference.py writes it; each figure is a loop of SECONDS.
+// gpu_bench DIR [SECONDS [bf16|f16|fp8]]: DIR as bench/gpu_reference.py writes it; each figure is a loop of SECONDS.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -136,10 +136,11 @@ class Load {
   std::mt19937 generator_{7};
 };
 
-int run(const std::string& dir, double seconds) {
+int run(const std::string& dir, double seconds, DType dtype) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
   const auto texts = read_reference(dir);
   RunnerOptions options;
+  options.dtype = dtype;
   options.batch_tokens_max = kStepTokens;
   options.batch_spans_max = 1024;
   options.positions_max = kPositions;
@@ -150,10 +151,12 @@ int run(const std::string& dir, double seconds) {
     const double start = now_s();
     auto runner = must(LocalRunner::create(dir, must(read_model_config(dir)), options, must(open_cuda_ops({}))));
     must(runner->run(batch_of({texts[0].ids})));
-    std::printf("start: %.2f s to the first vector; weights %.0f MiB, K/V %.0f MiB, activations %.0f MiB\n",
-                now_s() - start, static_cast<double>(runner->memory_bytes().weights) / 1048576,
-                static_cast<double>(runner->memory_bytes().kv) / 1048576,
-                static_cast<double>(runner->memory_bytes().activations) / 1048576);
+    std::printf(
+        "start: %.2f s to the first vector; weights %.0f MiB, K/V %.0f MiB, activations %.0f MiB, scratch %.0f MiB\n",
+        now_s() - start, static_cast<double>(runner->memory_bytes().weights) / 1048576,
+        static_cast<double>(runner->memory_bytes().kv) / 1048576,
+        static_cast<double>(runner->memory_bytes().activations) / 1048576,
+        static_cast<double>(runner->memory_bytes().scratch) / 1048576);
     config = runner->config();
     quality(*runner, texts);
     Load load(*runner, seconds);
@@ -163,7 +166,7 @@ int run(const std::string& dir, double seconds) {
     load.latency(256, 12);
     load.long_input();
   }
-  OpsBench(config, seconds).run();
+  OpsBench(config, seconds, Precision::of(dtype)).run();
   return 0;
 }
 
@@ -172,11 +175,14 @@ int run(const std::string& dir, double seconds) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: gpu_bench DIR [SECONDS]\n");
+    std::fprintf(stderr, "usage: gpu_bench DIR [SECONDS [bf16|f16|fp8]]\n");
     return 2;
   }
   try {
-    return quern::run(argv[1], argc > 2 ? std::stod(argv[2]) : 6.0);
+    const std::string dtype = argc > 3 ? argv[3] : "bf16";
+    for (const auto one : {quern::DType::kBf16, quern::DType::kF16, quern::DType::kE4m3})
+      if (quern::dtype_name(one) == dtype) return quern::run(argv[1], argc > 2 ? std::stod(argv[2]) : 6.0, one);
+    throw std::invalid_argument("expected bf16, f16 or fp8, found " + dtype);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "gpu_bench: %s\n", error.what());
     return 1;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <numeric>
 #include <stdexcept>
 
@@ -52,20 +53,23 @@ inline void must(const Result<void>& result) {
 /// The ops alone, at the largest step.
 class OpsBench {
  public:
-  OpsBench(const ModelConfig& c, double seconds) : c_(c), seconds_(seconds), ops_(must(open_cuda_ops({}))) {
+  OpsBench(const ModelConfig& c, double seconds, const Precision& precision)
+      : c_(c), seconds_(seconds), precision_(precision), ops_(must(open_cuda_ops({}))) {
     ModelShape shape{c.hidden_size, c.heads,     c.kv_heads,  c.head_dim, c.intermediate_size,
                      c.vocab_size,  kStepTokens, kStepTokens, kPositions, kStepTokens / kBlockTokens,
                      kBlockTokens};
     shape.sequences_max = 64;
-    must(ops_->prepare(shape, Precision::all(DType::kBf16)));
+    must(ops_->prepare(shape, precision));
   }
 
   void run() {
     const int64_t T = kStepTokens, D = c_.hidden_size, F = c_.intermediate_size, d = c_.head_dim;
     const int64_t q_cols = c_.heads * d, kv_cols = 2 * c_.kv_heads * d;
-    const Matrix hidden = random(T, D, DType::kF32), normed = random(T, D, DType::kBf16);
-    const Matrix qkv = random(T, q_cols + kv_cols, DType::kBf16), mix = random(T, q_cols, DType::kBf16);
-    const Matrix gated = random(T, F, DType::kBf16);
+    const DType E = precision_.activations, X = precision_.inputs();
+    const int64_t x_bytes = static_cast<int64_t>(dtype_bytes(X));
+    const Matrix hidden = random(T, D, DType::kF32), normed = random(T, D, X);
+    const Matrix qkv = random(T, q_cols + kv_cols, E), mix = random(T, q_cols, X);
+    const Matrix gated = random(T, F, X);
     std::vector<std::unique_ptr<LinearWeight>> w_qkv, w_o, w_gate_up, w_down;
     for (int copy = 0; copy < 3; ++copy) {  // more than L2 holds
       w_qkv.push_back(weight({q_cols, kv_cols / 2, kv_cols / 2}, D));
@@ -78,7 +82,7 @@ class OpsBench {
     const RopeTable rope = make_rope_table(*ops_, 1e6, d, kPositions);
     const HeadNormRope how{&head, &head, 1e-6f, &rope};
     KvPages pages{nullptr,
-                  DType::kBf16,
+                  precision_.kv,
                   static_cast<int32_t>(T / kBlockTokens),
                   kBlockTokens,
                   static_cast<int32_t>(c_.kv_heads),
@@ -86,7 +90,7 @@ class OpsBench {
     const auto kv = ops_->allocate(ops_->kv_block_bytes(pages) * static_cast<size_t>(pages.blocks));
     pages.data = kv->data;
 
-    for (const int64_t M : {int64_t{12}, int64_t{512}, int64_t{2048}, T}) {
+    for (const int64_t M : {int64_t{12}, int64_t{32}, int64_t{384}, int64_t{512}, int64_t{2048}, T}) {
       const auto few = [M](Matrix m) { return Matrix{m.data, m.dtype, M, m.cols, m.stride}; };
       const auto products = [&](const char* name, const auto& weights, int64_t extra_bytes, const auto& call) {
         const double flop = 2.0 * static_cast<double>(M * weights[0]->out_cols() * weights[0]->in_cols);
@@ -94,16 +98,17 @@ class OpsBench {
         size_t next = 0;
         time(name + (" M=" + std::to_string(M)), bytes, flop, [&] { call(*weights[next++ % weights.size()]); });
       };
-      products("qkv", w_qkv, 2 * (D + q_cols + kv_cols),
+      products("qkv", w_qkv, x_bytes * D + 2 * (q_cols + kv_cols),
                [&](const LinearWeight& w) { ops_->linear(few(normed), w.all(), few(qkv)); });
-      products("o", w_o, 2 * q_cols + 8 * D,
+      products("o", w_o, x_bytes * q_cols + 8 * D,
                [&](const LinearWeight& w) { ops_->linear_add(few(mix), w.all(), few(hidden)); });
-      products("gate_up+swiglu", w_gate_up, 2 * (D + 5 * F),
+      products("gate_up+swiglu", w_gate_up, x_bytes * (D + F),
                [&](const LinearWeight& w) { ops_->linear_swiglu(few(normed), w, few(gated)); });
-      products("down", w_down, 2 * F + 8 * D,
+      products("down", w_down, x_bytes * F + 8 * D,
                [&](const LinearWeight& w) { ops_->linear_add(few(gated), w.all(), few(hidden)); });
     }
-    time("rms_norm", static_cast<double>(T * 6 * D), 0, [&] { ops_->rms_norm(hidden, norm, 1e-6f, normed); });
+    time("rms_norm", static_cast<double>(T * (4 + x_bytes) * D), 0,
+         [&] { ops_->rms_norm(hidden, norm, 1e-6f, normed); });
     for (const int64_t length : {int64_t{512}, int64_t{2048}, T}) {
       const Batch batch = batch_of(std::vector<std::vector<int32_t>>(
           static_cast<size_t>(T / length), std::vector<int32_t>(static_cast<size_t>(length), 1)));
@@ -145,11 +150,20 @@ class OpsBench {
       state = state * 1664525u + 1013904223u;
       value = static_cast<float>(static_cast<int32_t>(state ^ (state >> 15))) * 0x1p-31f;
     }
-    std::vector<bf16> half(values.size());
-    for (size_t i = 0; i < half.size(); ++i) half[i] = f32_to_bf16(values[i]);
-    memories_.push_back(ops_->allocate(values.size() * dtype_bytes(dtype)));
-    const void* from = dtype == DType::kF32 ? static_cast<const void*>(values.data()) : half.data();
-    ops_->upload(from, memories_.back()->bytes, *memories_.back());
+    std::vector<char> bytes(matrix_bytes(dtype, rows, cols));
+    if (dtype == DType::kF32) {
+      std::memcpy(bytes.data(), values.data(), bytes.size());
+    } else if (dtype == DType::kE4m3) {
+      for (int64_t r = 0; r < rows; ++r)
+        quantise_row(&values[static_cast<size_t>(r * cols)], cols, true, &bytes[matrix_bytes(dtype, r, cols)]);
+    } else {
+      for (size_t i = 0; i < values.size(); ++i) {
+        const uint16_t half = dtype == DType::kBf16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
+        std::memcpy(&bytes[2 * i], &half, sizeof(half));
+      }
+    }
+    memories_.push_back(ops_->allocate(bytes.size()));
+    ops_->upload(bytes.data(), bytes.size(), *memories_.back());
     return memories_.back()->matrix(dtype, rows, cols);
   }
   std::unique_ptr<LinearWeight> weight(const std::vector<int64_t>& parts, int64_t cols) {
@@ -167,7 +181,7 @@ class OpsBench {
       all.push_back({at, DType::kBf16, part, cols});
       at += part * cols;
     }
-    return ops_->pack(all, DType::kBf16);
+    return ops_->pack(all, precision_.weights);
   }
   void wait() {
     std::vector<float> one(1);
@@ -195,6 +209,7 @@ class OpsBench {
 
   ModelConfig c_;
   double seconds_;
+  Precision precision_;
   std::unique_ptr<Ops> ops_;
   std::vector<std::unique_ptr<Memory>> memories_;
   std::unique_ptr<Memory> probe_;

@@ -97,8 +97,24 @@ def rate(work, seconds):
     return rounds / (time.perf_counter() - start)
 
 
+def fp8_products(shapes, inputs, T, L, seconds):
+    def quantised(x):
+        scale = x.float().abs().amax(dim=1, keepdim=True) / 448
+        return (x.float() / scale).to(torch.float8_e4m3fn), scale
+    layers = [[quantised(torch.randn(n, c, device="cuda", dtype=torch.bfloat16) * c ** -0.5) for n, c in shapes]
+              for _ in range(4)]
+    rows = {c: quantised(x) for c, x in inputs.items()}
+
+    def products():
+        for layer in layers:
+            for w, w_scale in layer:
+                x, x_scale = rows[w.shape[1]]
+                torch._scaled_mm(x, w.t(), x_scale, w_scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
+    print(f"ceiling fp8_products_tokens_per_s {T * rate(products, seconds) * 4 / L:.0f}", flush=True)
+
+
 @torch.no_grad()
-def ceilings(shape, seconds):
+def ceilings(shape, seconds, dtype):
     D, L, H, K, d, F, _, _ = shape
     a = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
     b = torch.empty_like(a)
@@ -116,6 +132,8 @@ def ceilings(shape, seconds):
                 torch.mm(inputs[w.shape[1]], w.t())
     per_s = rate(products, seconds)
     print(f"ceiling products_tokens_per_s {T * per_s * 4 / L:.0f}", flush=True)
+    if dtype == "fp8":
+        fp8_products(shapes, inputs, T, L, seconds)
     from torch.nn.attention import SDPBackend, sdpa_kernel
     for length in (512, 2048, 8192):
         n = T // length
@@ -132,6 +150,7 @@ def main():
     parser.add_argument("--shape", choices=SHAPES, default="4b")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each ceiling's loop")
+    parser.add_argument("--dtype", choices=["bf16", "f16", "fp8"], default="bf16", help="fp8: its products' ceiling too")
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--texts", type=int, default=len(LENGTHS), help="of 12 to 2,048 tokens; the first ones have fixed lengths")
     parser.add_argument("--long", type=int, default=0, help="one more text of so many tokens")
@@ -150,7 +169,7 @@ def main():
     del tensors
     torch.cuda.empty_cache()
     if args.seconds > 0:
-        ceilings(shape, args.seconds)
+        ceilings(shape, args.seconds, args.dtype)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ MemoryBytes planned_memory(const Ops& ops, const ModelConfig& config, const Prec
   const size_t norms = 2 * D + 2 * config.head_dim;
   const Qwen3::Buffers buffers = Qwen3::buffers(ops, config, precision, limits);
   MemoryBytes bytes;
-  bytes.weights = L * (products * dtype_bytes(precision.weights) + norms * sizeof(float)) + D * sizeof(float) +
-                  config.vocab_size * D * dtype_bytes(table);
+  const size_t outputs = precision.weights == DType::kE4m3 ? q_cols + kv_cols + 2 * D + 2 * F : 0;  // a scale each
+  bytes.weights = L * (outputs * sizeof(float) + products * dtype_bytes(precision.weights) + norms * sizeof(float)) +
+                  D * sizeof(float) + config.vocab_size * D * dtype_bytes(table);
   bytes.activations = buffers.activations();
   bytes.kv = buffers.kv;
   bytes.scratch = ops.scratch_bytes(Qwen3::shape(config, limits), precision);

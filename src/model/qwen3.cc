@@ -44,17 +44,20 @@ Qwen3::Buffers Qwen3::buffers(const Ops& ops, const ModelConfig& config, const P
   const size_t q_cols = config.heads * config.head_dim;
   const size_t kv_cols = 2 * config.kv_heads * config.head_dim;
   const size_t E = dtype_bytes(precision.activations);
+  const auto inputs = [&](size_t rows, size_t cols) {
+    return matrix_bytes(precision.inputs(), static_cast<int64_t>(rows), static_cast<int64_t>(cols));
+  };
   Buffers bytes;
   bytes.rope = limits.positions_max * config.head_dim * sizeof(float);
   bytes.kv =
       static_cast<size_t>(config.layers) * limits.kv_blocks * ops.kv_block_bytes(kv_shape(config, precision, limits));
   bytes.hidden = T * D * sizeof(float);
-  bytes.normed = T * D * E;
+  bytes.normed = inputs(T, D);
   bytes.qkv = T * (q_cols + kv_cols) * E;
-  bytes.mix = T * q_cols * E;
-  bytes.gated = T * config.intermediate_size * E;
+  bytes.mix = inputs(T, q_cols);
+  bytes.gated = inputs(T, config.intermediate_size);
   bytes.pooled = B * D * sizeof(float);
-  bytes.pooled_normed = B * D * E;
+  bytes.pooled_normed = inputs(B, D);
   bytes.pooled_q = B * q_cols * E;
   bytes.vectors = B * D * sizeof(float);
   return bytes;
@@ -88,15 +91,16 @@ Matrix Qwen3::forward(const Step& step, const LayerProbe& probe) {
 void Qwen3::layer(int64_t l, const Step& step) {
   const Qwen3Layer& w = weights_.layers[l];
   const DType E = precision_.activations;
+  const DType X = precision_.inputs();
   const int64_t T = step.all.count();
   const int64_t q_cols = config_.heads * config_.head_dim;
   const int64_t kv_cols = 2 * config_.kv_heads * config_.head_dim;
   const Matrix hidden = hidden_->matrix(DType::kF32, T, config_.hidden_size);
-  const Matrix normed = normed_->matrix(E, T, config_.hidden_size);
+  const Matrix normed = normed_->matrix(X, T, config_.hidden_size);
   const Matrix qkv = qkv_->matrix(E, T, q_cols + kv_cols);
   const Matrix q = qkv.columns(0, q_cols);
   const Matrix kv = qkv.columns(q_cols, kv_cols);
-  const Matrix mix = mix_->matrix(E, T, q_cols);
+  const Matrix mix = mix_->matrix(X, T, q_cols);
 
   ops_.rms_norm(hidden, w.attention_norm, config_.rms_norm_eps, normed);  // [T, D]
   ops_.linear(normed, w.qkv->all(), qkv);                                 // [T, (H + 2 K) d]
@@ -111,17 +115,18 @@ void Qwen3::last_layer(const Step& step) {
   const int64_t l = config_.layers - 1;
   const Qwen3Layer& w = weights_.layers[l];
   const DType E = precision_.activations;
+  const DType X = precision_.inputs();
   const int64_t T = step.all.count();
   const int64_t B = step.last.count();
   const int64_t D = config_.hidden_size;
   const int64_t q_cols = config_.heads * config_.head_dim;
   const Matrix hidden = hidden_->matrix(DType::kF32, T, D);
-  const Matrix normed = normed_->matrix(E, T, D);
+  const Matrix normed = normed_->matrix(X, T, D);
   const Matrix kv = qkv_->matrix(E, T, 2 * config_.kv_heads * config_.head_dim);
   const Matrix pooled = pooled_->matrix(DType::kF32, B, D);
-  const Matrix pooled_normed = pooled_normed_->matrix(E, B, D);
+  const Matrix pooled_normed = pooled_normed_->matrix(X, B, D);
   const Matrix q = pooled_q_->matrix(E, B, q_cols);
-  const Matrix mix = mix_->matrix(E, B, q_cols);
+  const Matrix mix = mix_->matrix(X, B, q_cols);
 
   ops_.rms_norm(hidden, w.attention_norm, config_.rms_norm_eps, normed);  // [T, D]
   ops_.linear(normed, w.qkv->parts(Qwen3Layer::kKeys, 2), kv);            // [T, 2 K d]
@@ -137,7 +142,7 @@ void Qwen3::last_layer(const Step& step) {
 }
 
 void Qwen3::feed_forward(const Qwen3Layer& w, Matrix x, Matrix normed) {
-  const Matrix gated = gated_->matrix(precision_.activations, x.rows, config_.intermediate_size);
+  const Matrix gated = gated_->matrix(precision_.inputs(), x.rows, config_.intermediate_size);
   ops_.rms_norm(x, w.mlp_norm, config_.rms_norm_eps, normed);  // [M, D]
   ops_.linear_swiglu(normed, *w.gate_up, gated);               // [M, F]
   ops_.linear_add(gated, w.down->all(), x);                    // [M, D]

@@ -69,10 +69,10 @@ class Qwen3 {
   Limits limits_;
   RopeTable rope_;                                  // [positions_max, d]
   std::unique_ptr<Memory> kv_;                      // L x KvPages
-  std::unique_ptr<Memory> hidden_, normed_;         // f32 [T, D], E [T, D]
-  std::unique_ptr<Memory> qkv_, mix_;               // E [T, (H + 2 K) d], E [T, H d]
-  std::unique_ptr<Memory> gated_;                   // E [T, F]
-  std::unique_ptr<Memory> pooled_, pooled_normed_;  // f32 [B, D], E [B, D]
+  std::unique_ptr<Memory> hidden_, normed_;         // f32 [T, D], X [T, D]
+  std::unique_ptr<Memory> qkv_, mix_;               // E [T, (H + 2 K) d], X [T, H d]
+  std::unique_ptr<Memory> gated_;                   // X [T, F]
+  std::unique_ptr<Memory> pooled_, pooled_normed_;  // f32 [B, D], X [B, D]
   std::unique_ptr<Memory> pooled_q_;                // E [B, H d]
   std::unique_ptr<Memory> vectors_;                 // f32 [B, D]
 };

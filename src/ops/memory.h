@@ -9,16 +9,24 @@
 
 #include "base/check.h"
 #include "tensor/dtype.h"
+#include "tensor/e4m3.h"
 
 namespace quern {
 
-/// A view of rows on the device; somebody else owns the memory. Row r begins at element r * stride.
+/// What rows of a dense matrix are apart, in elements: e4m3 has its exponents behind each row (tensor/e4m3.h).
+constexpr int64_t dense_stride(DType dtype, int64_t cols) { return dtype == DType::kE4m3 ? e4m3_stride(cols) : cols; }
+constexpr size_t matrix_bytes(DType dtype, int64_t rows, int64_t cols) {
+  return static_cast<size_t>(rows * dense_stride(dtype, cols)) * dtype_bytes(dtype);
+}
+
+/// A view of rows on the device; somebody else owns the memory. Row r begins at element r * stride; of e4m3 all of a
+/// row is in the view, since its exponents belong to it.
 struct Matrix {
   void* data = nullptr;
   DType dtype = DType::kF32;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t stride = cols;
+  int64_t stride = dense_stride(dtype, cols);
 
   float* f32() const { return static_cast<float*>(data); }
   bf16* b16() const { return static_cast<bf16*>(data); }
@@ -26,7 +34,7 @@ struct Matrix {
 
   /// Columns [begin, begin + count) of every row.
   Matrix columns(int64_t begin, int64_t count) const {
-    QUERN_CHECK(begin >= 0 && count >= 0 && begin + count <= cols, "columns beyond the matrix");
+    QUERN_CHECK(begin >= 0 && count >= 0 && begin + count <= cols && dtype != DType::kE4m3, "columns of no matrix");
     return {static_cast<char*>(data) + begin * static_cast<int64_t>(dtype_bytes(dtype)), dtype, rows, count, stride};
   }
 };
@@ -64,7 +72,7 @@ class Memory {
 
   /// The first rows * cols elements as a dense matrix.
   Matrix matrix(DType dtype, int64_t rows, int64_t cols) const {
-    QUERN_CHECK(static_cast<size_t>(rows * cols) * dtype_bytes(dtype) <= bytes, "a view beyond its memory");
+    QUERN_CHECK(matrix_bytes(dtype, rows, cols) <= bytes, "a view beyond its memory");
     return {data, dtype, rows, cols};
   }
 };

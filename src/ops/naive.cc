@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "ops/host_memory.h"
@@ -18,17 +19,43 @@ void put(void* data, DType dtype, int64_t index, float value) {
   if (dtype == DType::kF32) {
     static_cast<float*>(data)[index] = value;
   } else {
-    static_cast<bf16*>(data)[index] = f32_to_bf16(value);
+    static_cast<uint16_t*>(data)[index] = dtype == DType::kBf16 ? f32_to_bf16(value) : f32_to_f16(value);
   }
 }
-float get(const Matrix& m, int64_t row, int64_t col) { return get(m.data, m.dtype, row * m.stride + col); }
+void* row_of(const Matrix& m, int64_t row) { return static_cast<char*>(m.data) + row * m.stride_bytes(); }
+float get(const Matrix& m, int64_t row, int64_t col) {
+  if (m.dtype == DType::kE4m3) return quantised_value(row_of(m, row), m.cols, col);
+  return get(m.data, m.dtype, row * m.stride + col);
+}
 void put(const Matrix& m, int64_t row, int64_t col, float value) { put(m.data, m.dtype, row * m.stride + col, value); }
+
+std::vector<float> get_row(const Matrix& m, int64_t row) {
+  std::vector<float> values(m.cols);
+  for (int64_t i = 0; i < m.cols; ++i) values[i] = get(m, row, i);
+  return values;
+}
+
+enum Exponents { kOneEach, kTogether };
+/// A whole row: blocks of e4m3 have their exponents each or together.
+void put_row(const Matrix& m, int64_t row, const std::vector<float>& values, Exponents exponents = kOneEach) {
+  if (m.dtype == DType::kE4m3) return quantise_row(values.data(), m.cols, exponents == kTogether, row_of(m, row));
+  for (int64_t i = 0; i < m.cols; ++i) put(m, row, i, values[i]);
+}
+
+/// `value` as a weight of that format holds it; of e4m3 `top` is the largest of its row.
+float rounded(float value, DType dtype, float top) {
+  if (dtype == DType::kF32) return value;
+  if (dtype == DType::kBf16) return bf16_to_f32(f32_to_bf16(value));
+  if (dtype == DType::kF16) return f16_to_f32(f32_to_f16(value));
+  const WeightScale by = e4m3_weight_scale(top);
+  return e4m3_to_f32(f32_to_e4m3(value * by.inverse)) * by.scale;
+}
 
 struct NaiveWeight : LinearWeight {
   size_t bytes() const override { return values.size() * sizeof(float); }
-  float dot(const Matrix& x, int64_t row, int64_t n) const {
+  float dot(const std::vector<float>& x, int64_t n) const {
     float sum = 0;
-    for (int64_t c = 0; c < in_cols; ++c) sum += get(x, row, c) * values[n * in_cols + c];
+    for (int64_t c = 0; c < in_cols; ++c) sum += x[c] * values[n * in_cols + c];
     return sum;
   }
   std::vector<float> values;  // [N, C]
@@ -69,8 +96,8 @@ class NaiveOps : public Ops {
   std::string_view name() const override { return "naive"; }
   Precision preferred(DType) const override { return {}; }
   Result<void> prepare(const ModelShape& shape, const Precision& precision) override {
-    for (const DType dtype : {precision.activations, precision.weights, precision.kv})
-      if (dtype == DType::kF16) return invalid_argument("the oracle computes in f32 or bf16, not in f16", "--dtype");
+    for (const DType dtype : {precision.activations, precision.kv})
+      if (dtype == DType::kE4m3) return invalid_argument("the oracle has fp8 for weights alone", "--dtype");
     if (shape.head_dim % 2 != 0) return invalid_argument("head_dim: expected an even number");
     return {};
   }
@@ -83,9 +110,11 @@ class NaiveOps : public Ops {
     weight->part_begins = {0};
     for (const ConstMatrix& part : parts) {
       weight->part_begins.push_back(weight->out_cols() + part.rows);
-      for (int64_t i = 0; i < part.rows * part.cols; ++i) {
-        const float value = stored_value(part, i);
-        weight->values.push_back(weights == DType::kF32 ? value : bf16_to_f32(f32_to_bf16(value)));
+      for (int64_t begin = 0; begin < part.rows * part.cols; begin += part.cols) {
+        float top = 0;
+        for (int64_t i = 0; i < part.cols; ++i) top = std::max(top, std::abs(stored_value(part, begin + i)));
+        for (int64_t i = 0; i < part.cols; ++i)
+          weight->values.push_back(rounded(stored_value(part, begin + i), weights, top));
       }
     }
     return weight;
@@ -109,28 +138,37 @@ class NaiveOps : public Ops {
       float squares = 0;
       for (int64_t i = 0; i < x.cols; ++i) squares += get(x, t, i) * get(x, t, i);
       const float scale = 1.0f / std::sqrt(squares / static_cast<float>(x.cols) + eps);
-      for (int64_t i = 0; i < x.cols; ++i) put(out, t, i, get(x, t, i) * scale * weight.data()[i]);
+      std::vector<float> row(x.cols);
+      for (int64_t i = 0; i < x.cols; ++i) row[i] = get(x, t, i) * scale * weight.data()[i];
+      put_row(out, t, row, kTogether);
     }
   }
 
   void linear(Matrix x, const WeightColumns& w, Matrix out) override {
-    for (int64_t t = 0; t < x.rows; ++t)
-      for (int64_t n = 0; n < w.count; ++n) put(out, t, n, naive(*w.weight).dot(x, t, w.begin + n));
+    for (int64_t t = 0; t < x.rows; ++t) {
+      const auto from = get_row(x, t);
+      for (int64_t n = 0; n < w.count; ++n) put(out, t, n, naive(*w.weight).dot(from, w.begin + n));
+    }
   }
 
   void linear_add(Matrix x, const WeightColumns& w, Matrix residual) override {
-    for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t t = 0; t < x.rows; ++t) {
+      const auto from = get_row(x, t);
       for (int64_t n = 0; n < w.count; ++n)
-        put(residual, t, n, get(residual, t, n) + naive(*w.weight).dot(x, t, w.begin + n));
+        put(residual, t, n, get(residual, t, n) + naive(*w.weight).dot(from, w.begin + n));
+    }
   }
 
   void linear_swiglu(Matrix x, const LinearWeight& gate_up, Matrix out) override {
     const int64_t F = gate_up.part_begins[1];
     for (int64_t t = 0; t < x.rows; ++t) {
+      const auto from = get_row(x, t);
+      std::vector<float> row(F);
       for (int64_t n = 0; n < F; ++n) {
-        const float g = naive(gate_up).dot(x, t, n);
-        put(out, t, n, g / (1.0f + std::exp(-g)) * naive(gate_up).dot(x, t, F + n));
+        const float g = naive(gate_up).dot(from, n);
+        row[n] = g / (1.0f + std::exp(-g)) * naive(gate_up).dot(from, F + n);
       }
+      put_row(out, t, row);
     }
   }
 
@@ -159,14 +197,17 @@ class NaiveOps : public Ops {
 
   void attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) override {
     const int64_t heads = q.cols / pages.head_dim;
-    for (int64_t t = 0; t < rows.count(); ++t)
+    for (int64_t t = 0; t < rows.count(); ++t) {
+      std::vector<float> row(q.cols);
       for (int64_t h = 0; h < heads; ++h)
-        attend(q, t, h, step.table(rows.sequence_of[t]), rows.positions[t], h * pages.heads / heads, pages, out);
+        attend(q, t, h, step.table(rows.sequence_of[t]), rows.positions[t], h * pages.heads / heads, pages, row);
+      put_row(out, t, row);
+    }
   }
 
   void gather_last(Matrix x, const Step& step, Matrix out) override {
-    for (int64_t b = 0; b < out.rows; ++b)
-      for (int64_t i = 0; i < x.cols; ++i) put(out, b, i, get(x, step.last_indices[b], i));
+    const size_t bytes = matrix_bytes(x.dtype, 1, x.cols);
+    for (int64_t b = 0; b < out.rows; ++b) std::memcpy(row_of(out, b), row_of(x, step.last_indices[b]), bytes);
   }
 
   void l2_normalize(Matrix x) override {
@@ -181,7 +222,7 @@ class NaiveOps : public Ops {
  private:
   /// softmax(q K^T / sqrt(d)) V for one row and head, over positions 0..position; k is the head's K/V head.
   static void attend(const Matrix& q, int64_t row, int64_t head, const int32_t* table, int64_t position, int64_t k,
-                     const KvPages& pages, const Matrix& out) {
+                     const KvPages& pages, std::vector<float>& out) {
     const int64_t d = pages.head_dim;
     std::vector<float> weights(position + 1);
     float top = -INFINITY;
@@ -198,7 +239,7 @@ class NaiveOps : public Ops {
       float mix = 0;
       for (int64_t p = 0; p <= position; ++p)
         mix += weights[p] / total * get(pages.data, pages.dtype, kv_at(pages, table, p, kValue, k) + i);
-      put(out, row, head * d + i, mix);
+      out[head * d + i] = mix;
     }
   }
 };

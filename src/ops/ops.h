@@ -14,7 +14,7 @@
 //
 // Shapes: T tokens, B pooled rows, D hidden, H query heads, K key/value heads, d head width, F intermediate, N and C
 // the outputs and inputs of a product, M = T or B. Matrices are row-major; rows may have a stride. "E" is
-// Precision::activations; sums are f32 always, and so is the residual stream.
+// Precision::activations, "X" Precision::inputs(); sums are f32 always, and so is the residual stream.
 #pragma once
 
 #include <cstdint>
@@ -31,12 +31,22 @@
 namespace quern {
 
 /// In which formats a model is computed. Each Ops says in prepare() which combinations it has.
+///
+/// Weights of e4m3 have an f32 scale for each output, and then what a product reads is e4m3 too, with an exponent for
+/// 128 columns of a row (tensor/e4m3.h); what it gives is E as ever, or f32 where it is added to the residual stream.
 struct Precision {
   DType activations = DType::kF32;
   DType weights = DType::kF32;
   DType kv = DType::kF32;
 
+  /// Of what products read.
+  DType inputs() const { return weights == DType::kE4m3 ? weights : activations; }
+
   static Precision all(DType dtype) { return {dtype, dtype, dtype}; }
+  /// What is meant by one name: e4m3 is for products alone, the rest is bf16.
+  static Precision of(DType dtype) {
+    return dtype == DType::kE4m3 ? Precision{DType::kBf16, dtype, DType::kBf16} : all(dtype);
+  }
 };
 
 /// A model and the largest step, in the numbers on which an Ops may have limits.
@@ -104,7 +114,7 @@ class Ops {
   /// Runs `body`, which calls the ops below, on `step`; `step` may change when it returns. With `repeats`, every body
   /// run so enqueues the same ops for steps of the same sizes, so that a device may capture and replay them.
   virtual void run(const Step& step, bool repeats, const std::function<void()>& body) = 0;
-  /// Enqueues a copy of x, f32 or bf16 [rows, cols], to the host.
+  /// Enqueues a copy of x, [rows, cols] of any format, to the host.
   virtual std::unique_ptr<Readback> start_read(Matrix x) = 0;
   /// Waits for it; out [rows * cols], dense, as f32.
   virtual void read(Readback& started, std::span<float> out) = 0;
@@ -115,13 +125,13 @@ class Ops {
 
   /// out f32 [T, D] = table[step.token_ids[t]].
   virtual void embed(const Step& step, const Table& table, Matrix out) = 0;
-  /// out E or f32 [M, D] = x / sqrt(mean(x^2) + eps) * weight; x f32 [M, D]. (Zhang and Sennrich 2019)
+  /// out X or f32 [M, D] = x / sqrt(mean(x^2) + eps) * weight; x f32 [M, D]. (Zhang and Sennrich 2019)
   virtual void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) = 0;
-  /// out E [M, N] = x W^T; x E [M, C].
+  /// out E [M, N] = x W^T; x X [M, C].
   virtual void linear(Matrix x, const WeightColumns& weight, Matrix out) = 0;
-  /// residual f32 [M, N] += x W^T, summed over the ranks where a weight is split by its inputs; x E [M, C].
+  /// residual f32 [M, N] += x W^T, summed over the ranks where a weight is split by its inputs; x X [M, C].
   virtual void linear_add(Matrix x, const WeightColumns& weight, Matrix residual) = 0;
-  /// out E [M, F] = silu(x Wgate^T) * (x Wup^T), the two parts of `gate_up`; x E [M, C]. (Shazeer 2020)
+  /// out X [M, F] = silu(x Wgate^T) * (x Wup^T), the two parts of `gate_up`; x X [M, C]. (Shazeer 2020)
   virtual void linear_swiglu(Matrix x, const LinearWeight& gate_up, Matrix out) = 0;
   /// Norms and rotates the heads of q E [M, H d] in place; norms and rotates the keys of kv E [M, 2 K d] (keys, then
   /// values) and stores both in the pages of their positions, leaving kv undefined. A q or kv of no columns is left
@@ -129,7 +139,7 @@ class Ops {
   virtual void norm_rope_store(Matrix q, Matrix kv, const Step& step, const Rows& rows, const HeadNormRope& how,
                                const KvPages& pages) = 0;
   /// Causal attention with grouped heads: a row at position p sees positions 0..p of its sequence.
-  /// out E [M, H d]; q E [M, H d]; scores are scaled by 1 / sqrt(d). `rows`, of `step`, are those of q.
+  /// out X [M, H d]; q E [M, H d]; scores are scaled by 1 / sqrt(d). `rows`, of `step`, are those of q.
   virtual void attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) = 0;
   /// out [B, D] = x[step.last_indices[b]], both of one dtype.
   virtual void gather_last(Matrix x, const Step& step, Matrix out) = 0;

@@ -44,15 +44,16 @@ class CaseMemory {
     return values;
   }
 
-  /// The bytes of `values` as `dtype`, for f16 rounded towards zero.
+  /// The bytes of `values` as `dtype`.
   static std::vector<char> stored(const std::vector<float>& values, DType dtype) {
+    QUERN_CHECK(dtype != DType::kE4m3, "rows of e4m3 are made by given()");
     std::vector<char> bytes(values.size() * dtype_bytes(dtype));
     for (size_t i = 0; i < values.size(); ++i) {
       if (dtype == DType::kF32) {
         std::memcpy(bytes.data() + 4 * i, &values[i], 4);
         continue;
       }
-      const uint16_t bits = dtype == DType::kBf16 ? f32_to_bf16(values[i]) : to_f16(values[i]);
+      const uint16_t bits = dtype == DType::kBf16 ? f32_to_bf16(values[i]) : f32_to_f16(values[i]);
       std::memcpy(bytes.data() + 2 * i, &bits, 2);
     }
     return bytes;
@@ -60,6 +61,7 @@ class CaseMemory {
 
   /// [rows, cols] in rows of cols + kMargin.
   Matrix given(int64_t rows, int64_t cols, DType dtype, const std::vector<float>& values, int64_t margin = kMargin) {
+    if (dtype == DType::kE4m3) return given_e4m3(rows, cols, values);
     std::vector<float> wide(static_cast<size_t>(rows * (cols + margin)), NAN);
     for (int64_t r = 0; r < rows; ++r) std::copy_n(values.begin() + r * cols, cols, wide.begin() + r * (cols + margin));
     const std::vector<char> bytes = stored(wide, dtype);
@@ -71,6 +73,7 @@ class CaseMemory {
     return given(rows, cols, dtype, normal(rows * cols, seed), margin);
   }
   Matrix poisoned(int64_t rows, int64_t cols, DType dtype) {
+    if (dtype == DType::kE4m3) return poisoned_bytes(matrix_bytes(dtype, rows, cols)).matrix(dtype, rows, cols);
     return given(rows, cols, dtype, std::vector<float>(static_cast<size_t>(rows * cols), NAN));
   }
   Memory& poisoned_bytes(size_t bytes) {
@@ -82,6 +85,7 @@ class CaseMemory {
 
   /// The values; fails where a margin was written.
   std::vector<float> read(const Matrix& m) {
+    if (m.dtype == DType::kE4m3) return read_dense(m);
     const std::vector<float> wide = read_dense({m.data, m.dtype, m.rows, m.stride});
     std::vector<float> values;
     for (int64_t r = 0; r < m.rows; ++r) {
@@ -101,19 +105,21 @@ class CaseMemory {
   static constexpr int64_t kMargin = 3;
 
  private:
-  static uint16_t to_f16(float value) {  // normal halves only
-    const uint32_t bits = std::bit_cast<uint32_t>(value);
-    const uint32_t sign = (bits >> 16) & 0x8000u;
-    if (std::isnan(value)) return 0x7e00u;
-    if (std::abs(value) < 0x1p-14f) return static_cast<uint16_t>(sign);
-    return static_cast<uint16_t>(sign | ((((bits >> 23) & 0xffu) - 112u) << 10) | ((bits >> 13) & 0x3ffu));
+  /// Rows of e4m3 have no margins: they end with their exponents.
+  Matrix given_e4m3(int64_t rows, int64_t cols, const std::vector<float>& values) {
+    Memory& memory = poisoned_bytes(matrix_bytes(DType::kE4m3, rows, cols));
+    std::vector<char> bytes(memory.bytes, static_cast<char>(0xff));
+    for (int64_t r = 0; r < rows; ++r)
+      quantise_row(&values[r * cols], cols, false, &bytes[static_cast<size_t>(r * e4m3_stride(cols))]);
+    ops_.upload(bytes.data(), bytes.size(), memory);
+    return memory.matrix(DType::kE4m3, rows, cols);
   }
 
   Ops& ops_;
   std::vector<std::unique_ptr<Memory>> memories_;
 };
 
-/// Cases of the ops on activations, weights and K/V of dtype E.
+/// Cases of the ops on activations, weights and K/V of dtype E; for e4m3 they are Precision::of(e4m3).
 std::vector<OpsCase> product_cases(DType E);
 std::vector<OpsCase> row_cases(DType E);
 std::vector<OpsCase> attention_cases(DType E);
@@ -134,7 +140,7 @@ inline bool computes_in(Ops& ops, DType E) {
   small.tokens_max = small.sequences_max = small.positions_max = 512;
   small.kv_blocks = 64;
   small.block_tokens = 16;
-  return ops.prepare(small, Precision::all(E)).ok();
+  return ops.prepare(small, Precision::of(E)).ok();
 }
 
 /// Within the case's tolerance of `want`; where that is not finite, neither is `got`.

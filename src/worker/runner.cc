@@ -49,7 +49,7 @@ Result<std::unique_ptr<LocalRunner>> LocalRunner::load(const std::string& model_
   const Qwen3::Limits limits{options.batch_tokens_max, options.batch_spans_max, runner->options_.positions_max,
                              options.kv_blocks, options.block_tokens};
   const Precision precision =
-      options.dtype ? Precision::all(*options.dtype) : runner->ops_->preferred(stored_dtype(*file));
+      options.dtype ? Precision::of(*options.dtype) : runner->ops_->preferred(stored_dtype(*file));
   // Before prepare(), which may take memory of a device.
   if (options.approve) {
     const MemoryBytes bytes = planned_memory(*runner->ops_, config, precision, limits, table_dtype(*file));
@@ -159,7 +159,7 @@ Result<BatchResult> LocalRunner::run(const Batch& batch) {
 }
 
 const ModelConfig& LocalRunner::config() const { return model_->config(); }
-DType LocalRunner::dtype() const { return model_->precision().activations; }
+DType LocalRunner::dtype() const { return model_->precision().weights; }
 MemoryBytes LocalRunner::memory_bytes() const {
   return {model_->weight_bytes(), model_->kv_bytes(), model_->activation_bytes(),
           ops_->scratch_bytes(Qwen3::shape(config(), model_->limits()), model_->precision())};

@@ -11,6 +11,7 @@
 
 #include "base/test_failing_new.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/naive.h"
 
 // oneDNN loses what it had made when an allocation of its own fails: its affair, and bounded by how often that happens.
 extern "C" const char* __lsan_default_suppressions() { return "leak:libdnnl"; }
@@ -248,6 +249,53 @@ TEST_F(CheckpointTest, ThePlanKnowsTheTablesOwnDtype) {
       EXPECT_EQ(held.weights - planned.weights, held_before);
     }
     EXPECT_EQ(values_of((*runner)->run(batch)), want) << "f32 holds every bf16";
+  }
+}
+
+TEST_F(CheckpointTest, ThePlanKnowsEveryPrecision) {
+  write(0, "U8", "[0]");
+  for (const DType dtype : {DType::kF32, DType::kBf16, DType::kF16, DType::kE4m3}) {
+    MemoryBytes planned;
+    RunnerOptions options;
+    options.dtype = dtype;
+    options.approve = [&](const MemoryBytes& bytes) -> Result<void> {
+      planned = bytes;
+      return {};
+    };
+    auto runner = LocalRunner::create(dir_, *read_model_config(dir_), options, make_naive_ops());
+    ASSERT_TRUE(runner.ok()) << runner.error().message;
+    const MemoryBytes held = (*runner)->memory_bytes();
+    EXPECT_EQ(planned.kv, held.kv);
+    EXPECT_EQ(planned.activations, held.activations);
+    if (dtype == DType::kF32) {
+      EXPECT_EQ(planned.weights, held.weights);  // the oracle holds all of them so
+    }
+    EXPECT_EQ((*runner)->dtype(), dtype);
+  }
+}
+
+/// What f16 cannot hold becomes infinite, and no vector.
+TEST_F(CheckpointTest, AnOverflowOfF16IsRefused) {
+  for (const auto& entry : entries_) {
+    if (entry.name.find("mlp.up_proj") == std::string::npos) continue;
+    ASSERT_EQ(entry.dtype, "BF16");
+    for (size_t at = entry.begin; at < entry.end; at += 2) {
+      bf16 bits = 0;
+      std::memcpy(&bits, &bytes_[at], 2);
+      bits = f32_to_bf16(bf16_to_f32(bits) * 0x1p13f);  // the weights themselves are still f16's
+      std::memcpy(&bytes_[at], &bits, 2);
+    }
+  }
+  write(0, "U8", "[0]");
+  for (const DType dtype : {DType::kBf16, DType::kF16}) {
+    RunnerOptions options;
+    options.dtype = dtype;
+    auto runner = LocalRunner::create(dir_, *read_model_config(dir_), options, make_naive_ops());
+    ASSERT_TRUE(runner.ok()) << runner.error().message;
+    const auto result = (*runner)->run(make_batch(1, 3, 40));
+    ASSERT_EQ(result.ok(), dtype == DType::kBf16);
+    if (result.ok()) continue;
+    EXPECT_NE(result.error().message.find("not finite"), std::string::npos) << result.error().message;
   }
 }
 

@@ -8,10 +8,10 @@ namespace {
 
 constexpr int kWarps = 4;
 
-template <typename E, int kPerLane>
+template <typename E, typename Out, int kPerLane>
 __global__ __launch_bounds__(kWarps* kWarp) void attend(const E* q, int64_t q_stride, int heads, const StepView step,
                                                         const RowsView rows, const E* pages, const KvLayout layout,
-                                                        float scale, E* out, int64_t out_stride) {
+                                                        float scale, Out* out, int64_t out_stride) {
   const int64_t row = blockIdx.x;
   const int head = blockIdx.y * kWarps + threadIdx.x / kWarp;
   if (head >= heads) return;
@@ -54,7 +54,7 @@ __global__ __launch_bounds__(kWarps* kWarp) void attend(const E* q, int64_t q_st
 #pragma unroll
   for (int n = 0; n < kPerLane; ++n) {
     const int i = lane + n * kWarp;
-    if (i < d) out[row * out_stride + int64_t{head} * d + i] = from_f32<E>(mix[n] / total);
+    if (i < d) out[row * out_stride + int64_t{head} * d + i] = from_f32<Out>(mix[n] / total);
   }
 }
 
@@ -66,21 +66,23 @@ void attention_any(Matrix q, const StepView& step, const RowsView& rows, const K
   const int heads = static_cast<int>(q.cols / pages.head_dim);
   const float scale = 1.0f / sqrtf(static_cast<float>(pages.head_dim));
   const dim3 grid(static_cast<unsigned>(q.rows), static_cast<unsigned>((heads + kWarps - 1) / kWarps));
-  with_type(q.dtype, [&](auto e) {
+  const auto with_output = [&](auto e, auto o) {
     using E = decltype(e);
+    using Out = decltype(o);
     const auto launch = [&](auto kernel) {
       kernel<<<grid, kWarps * kWarp, 0, stream>>>(static_cast<const E*>(q.data), q.stride, heads, step, rows,
                                                   static_cast<const E*>(pages.data), layout, scale,
-                                                  static_cast<E*>(out.data), out.stride);
+                                                  static_cast<Out*>(out.data), out.stride);
     };
     if (pages.head_dim <= 32) {
-      launch(attend<E, 1>);
+      launch(attend<E, Out, 1>);
     } else if (pages.head_dim <= 128) {
-      launch(attend<E, 4>);
+      launch(attend<E, Out, 4>);
     } else {
-      launch(attend<E, 32>);
+      launch(attend<E, Out, 32>);
     }
-  });
+  };
+  with_type(q.dtype, [&](auto e) { out.dtype == DType::kF32 ? with_output(e, float{}) : with_output(e, e); });
   check_launch("attention_any");
 }
 

@@ -7,6 +7,7 @@
 // the product with V of one stage runs, the scores of the next are made.
 #include "ops/cuda/device/attention_math.cuh"
 #include "ops/cuda/device/device.cuh"
+#include "ops/cuda/device/e4m3.cuh"
 #include "ops/cuda/device/hopper.cuh"
 #include "ops/cuda/device/kernels.h"
 
@@ -18,39 +19,43 @@ constexpr int kGroupThreads = 128;
 constexpr int kMultipliers = 2;  // warpgroups
 constexpr int kThreads = (1 + kMultipliers) * kGroupThreads;
 constexpr int kGroupRows = 64;
-[[maybe_unused]] constexpr uint32_t kStageBytes = kKeys * kHeadDim * sizeof(__nv_bfloat16);
+[[maybe_unused]] constexpr uint32_t kStageBytes = kKeys * kHeadDim * 2;
 static_assert(kMultipliers * kGroupRows == kHopperTileRows);
 
+template <typename E>
 struct Shared {
-  __nv_bfloat16 k[kStages][kKeys * kHeadDim];
-  __nv_bfloat16 v[kStages][kKeys * kHeadDim];
+  E k[kStages][kKeys * kHeadDim];
+  E v[kStages][kKeys * kHeadDim];
   uint64_t k_full[kStages], v_full[kStages];
   uint64_t k_empty[kStages], v_empty[kStages];
 };
-constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  // the atoms must begin at a multiple of 1024
+constexpr size_t kSharedBytes = sizeof(Shared<__half>) + 1024;  // the atoms must begin at a multiple of 1024
 
+template <typename E>
 struct Args {
-  const __nv_bfloat16* q;
-  __nv_bfloat16* out;
+  const E* q;
+  void* out;  // E, or e4m3 rows with their exponents behind q_cols values
   int64_t q_stride, out_stride;
-  const __nv_bfloat16* pages;
-  const __nv_bfloat16* zeros;
+  const E* pages;
+  const E* zeros;
   const int32_t* block_ids;
   const AttentionTile* tiles;
   const int32_t* tile_count;
   KvLayout layout;
-  int32_t group;     // query heads of a K/V head
+  int32_t group;  // query heads of a K/V head
+  int32_t q_cols;
   float scale_log2;  // log2(e) / sqrt(d)
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 /// The warp that fetches: each lane a page of the stage.
-__device__ void fetch(const Args& a, Shared& shared) {
+template <typename E>
+__device__ void fetch(const Args<E>& a, Shared<E>& shared) {
   const int lane = threadIdx.x % kWarp;
   const int page_tokens = a.layout.block_tokens;
   const int pages_per_stage = kKeys / page_tokens;
-  const uint32_t page_bytes = static_cast<uint32_t>(a.layout.part_elements() * sizeof(__nv_bfloat16));
+  const uint32_t page_bytes = static_cast<uint32_t>(a.layout.part_elements() * sizeof(E));
   const int work = *a.tile_count * a.layout.heads;
   Turn<kStages> turn;
   for (int w = blockIdx.x; w < work; w += gridDim.x) {
@@ -60,7 +65,7 @@ __device__ void fetch(const Args& a, Shared& shared) {
     for (int key = 0; key <= last; key += kKeys, turn.advance()) {
       const int s = turn.stage;
       const int position = key + lane * page_tokens;
-      const __nv_bfloat16* from = a.zeros;  // what lies behind the end has weight 0, and must be a number
+      const E* from = a.zeros;  // what lies behind the end has weight 0, and must be a number
       int64_t to_v = 0;
       if (lane < pages_per_stage && position <= last) {
         from = a.pages + a.layout.head_begin(a.block_ids[tile.table_begin + position / page_tokens], head);
@@ -88,7 +93,8 @@ struct Part {
   int64_t rows[2] = {-1, -1};  // of q and out; negative: no such row
   int heads[2] = {};
 
-  __device__ Part(const Args& a, int w, int which) {
+  template <typename E>
+  __device__ Part(const Args<E>& a, int w, int which) {
     const AttentionTile tile = a.tiles[w / a.layout.heads];
     const int head = w % a.layout.heads;
     const int group_tokens = kGroupRows / a.group;
@@ -109,10 +115,11 @@ struct Part {
 };
 
 /// This thread's words of the 64 rows of q, as the matrix units take them: 16 bytes a lane come, and change lanes.
-__device__ void load_queries(const Args& a, const Part& part, uint32_t (&queries)[8][4]) {
+template <typename E>
+__device__ void load_queries(const Args<E>& a, const Part& part, uint32_t (&queries)[8][4]) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const __nv_bfloat16* from = a.q + part.rows[r] * a.q_stride + part.heads[r] * kHeadDim + threadIdx.x % 4 * 8;
+    const E* from = a.q + part.rows[r] * a.q_stride + part.heads[r] * kHeadDim + threadIdx.x % 4 * 8;
 #pragma unroll
     for (int chunk = 0; chunk < kHeadDim / 8; chunk += 4) {
       const uint4 loaded =
@@ -139,21 +146,28 @@ __device__ void deal_queries(uint32_t (&queries)[8][4]) {
   }
 }
 
-__device__ void store_mix(const Args& a, const Part& part, const float (&mix)[64], const Softmax& softmax) {
+template <typename E, bool kQuantised>
+__device__ void store_mix(const Args<E>& a, const Part& part, const float (&mix)[64], const Softmax& softmax) {
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     float total = softmax.total[r];
     total += __shfl_xor_sync(0xffffffffu, total, 1);
     total += __shfl_xor_sync(0xffffffffu, total, 2);
     const float scale = 1.0f / total;
-    __nv_bfloat16* to = a.out + part.rows[r] * a.out_stride + part.heads[r] * kHeadDim + threadIdx.x % 4 * 8;
+    if constexpr (kQuantised) {
+      uint8_t* row = static_cast<uint8_t*>(a.out) + part.rows[r] * a.out_stride;
+      store_block(row, a.q_cols, part.heads[r], part.rows[r] >= 0,
+                  [&](int i) { return mix[i / 2 * 4 + 2 * r + i % 2] * scale; });
+      continue;
+    }
+    E* to = static_cast<E*>(a.out) + part.rows[r] * a.out_stride + part.heads[r] * kHeadDim + threadIdx.x % 4 * 8;
 #pragma unroll
     for (int chunk = 0; chunk < kHeadDim / 8; chunk += 4) {
       uint32_t words[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int at = 4 * (chunk + i) + 2 * r;
-        words[i] = packed(mix[at] * scale, mix[at + 1] * scale);
+        words[i] = packed<E>(mix[at] * scale, mix[at + 1] * scale);
       }
       transpose_4_lanes(words);
       if (part.rows[r] >= 0)
@@ -179,7 +193,8 @@ struct InTurns {
 };
 
 /// One of the warpgroups that multiply.
-__device__ void multiply(const Args& a, Shared& shared, int which) {
+template <typename E, bool kQuantised>
+__device__ void multiply(const Args<E>& a, Shared<E>& shared, int which) {
   const int work = *a.tile_count * a.layout.heads;
   const auto done_with = [&](uint64_t* empty) {
     if (threadIdx.x % kWarp == 0) barrier_arrive(empty);
@@ -208,7 +223,7 @@ __device__ void multiply(const Args& a, Shared& shared, int which) {
     turn.advance();
     if (kKeys - 1 > part.first_position) mask(scores, 0, part.positions);
     softmax.pass(scores, a.scale_log2, keep);
-    pack_weights(weights, scores);
+    pack_weights<E>(weights, scores);
     for (int j = 1; j < part.stages; ++j) {
       barrier_wait(&shared.k_full[turn.stage], turn.parity);
       keep_order(scores);
@@ -235,7 +250,7 @@ __device__ void multiply(const Args& a, Shared& shared, int which) {
 #pragma unroll
         for (int i = 0; i < 64; ++i) mix[i] *= keep[i / 2 % 2];
       }
-      pack_weights(weights, scores);
+      pack_weights<E>(weights, scores);
     }
     barrier_wait(&shared.v_full[v_turn.stage], v_turn.parity);
     keep_order(mix);
@@ -247,17 +262,18 @@ __device__ void multiply(const Args& a, Shared& shared, int which) {
     keep_order(mix);
     done_with(&shared.v_empty[v_turn.stage]);
     v_turn.advance();
-    store_mix(a, part, mix, softmax);
+    store_mix<E, kQuantised>(a, part, mix, softmax);
   }
 }
 
 #endif
 
-__global__ __launch_bounds__(kThreads, 1) void attend(const __grid_constant__ Args a) {
+template <typename E, bool kQuantised>
+__global__ __launch_bounds__(kThreads, 1) void attend(const __grid_constant__ Args<E> a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   let_next_start();
   extern __shared__ char memory[];
-  Shared& shared = *reinterpret_cast<Shared*>((reinterpret_cast<uintptr_t>(memory) + 1023) / 1024 * 1024);
+  Shared<E>& shared = *reinterpret_cast<Shared<E>*>((reinterpret_cast<uintptr_t>(memory) + 1023) / 1024 * 1024);
   if (threadIdx.x == 0) {
     for (int s = 0; s < kStages; ++s) {
       barrier_init(&shared.k_full[s], 1);
@@ -274,9 +290,32 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const __grid_constant__ Ar
   } else {
     more_registers<232>();
     // From one lane to all: the compiler must see that a warpgroup does not diverge.
-    multiply(a, shared, __shfl_sync(0xffffffffu, threadIdx.x / kGroupThreads, 0) - 1);
+    multiply<E, kQuantised>(a, shared, __shfl_sync(0xffffffffu, threadIdx.x / kGroupThreads, 0) - 1);
   }
 #endif
+}
+
+template <typename E, bool kQuantised>
+void launch(Matrix q, const StepView& step, const RowsView& rows, const KvPages& pages, const void* zeros, int groups,
+            Matrix out, cudaStream_t stream) {
+  const Args<E> args{static_cast<const E*>(q.data),
+                     out.data,
+                     q.stride,
+                     out.stride,
+                     static_cast<const E*>(pages.data),
+                     static_cast<const E*>(zeros),
+                     step.block_ids,
+                     rows.tiles,
+                     rows.tile_count,
+                     KvLayout::of(pages, true),
+                     static_cast<int32_t>(q.cols / (int64_t{pages.heads} * kHeadDim)),
+                     static_cast<int32_t>(q.cols),
+                     1.44269504f / sqrtf(static_cast<float>(kHeadDim))};
+  const auto kernel = attend<E, kQuantised>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedBytes)),
+        "shared memory for attention");
+  kernel<<<static_cast<unsigned>(groups), kThreads, kSharedBytes, stream>>>(args);
+  check_launch("attention_hopper");
 }
 
 }  // namespace
@@ -284,23 +323,10 @@ __global__ __launch_bounds__(kThreads, 1) void attend(const __grid_constant__ Ar
 void attention_hopper(Matrix q, const StepView& step, const RowsView& rows, const KvPages& pages, const void* zeros,
                       int groups, Matrix out, cudaStream_t stream) {
   if (q.rows == 0) return;
-  const auto* pages_data = static_cast<const __nv_bfloat16*>(pages.data);
-  const Args args{static_cast<const __nv_bfloat16*>(q.data),
-                  static_cast<__nv_bfloat16*>(out.data),
-                  q.stride,
-                  out.stride,
-                  pages_data,
-                  static_cast<const __nv_bfloat16*>(zeros),
-                  step.block_ids,
-                  rows.tiles,
-                  rows.tile_count,
-                  KvLayout::of(pages, true),
-                  static_cast<int32_t>(q.cols / (int64_t{pages.heads} * kHeadDim)),
-                  1.44269504f / sqrtf(static_cast<float>(kHeadDim))};
-  check(cudaFuncSetAttribute(attend, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedBytes)),
-        "shared memory for attention");
-  attend<<<static_cast<unsigned>(groups), kThreads, kSharedBytes, stream>>>(args);
-  check_launch("attention_hopper");
+  const auto of = q.dtype == DType::kF16      ? launch<__half, false>
+                  : out.dtype == DType::kE4m3 ? launch<__nv_bfloat16, true>
+                                              : launch<__nv_bfloat16, false>;
+  of(q, step, rows, pages, zeros, groups, out, stream);
 }
 
 }  // namespace quern::cuda

@@ -14,24 +14,25 @@ constexpr int kKeys = 128;  // of a stage
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
 /// scores [64, 128] = queries [64, 128] K^T.
-__device__ inline void multiply_keys(float (&scores)[64], const uint32_t (&queries)[8][4], const __nv_bfloat16* k) {
+template <typename E>
+__device__ inline void multiply_keys(float (&scores)[64], const uint32_t (&queries)[8][4], const E* k) {
 #pragma unroll
   for (int step = 0; step < kHeadDim / 16; ++step) {
-    const __nv_bfloat16* columns = k + step / 4 * 512 + step % 4 * 16;
-    wgmma_64x128x16<0>(scores, queries[step], matrix_of(columns, 16, 2048), step > 0);
+    const E* columns = k + step / 4 * 512 + step % 4 * 16;
+    wgmma_64x128x16<E, 0>(scores, queries[step], matrix_of(columns, 16, 2048), step > 0);
   }
 }
 
 /// mix [64, 128] += weights [64, 128] V.
-__device__ inline void multiply_values(float (&mix)[64], const uint32_t (&weights)[8][4], const __nv_bfloat16* v,
-                                       bool accumulate) {
+template <typename E>
+__device__ inline void multiply_values(float (&mix)[64], const uint32_t (&weights)[8][4], const E* v, bool accumulate) {
 #pragma unroll
   for (int step = 0; step < kKeys / 16; ++step)
-    wgmma_64x128x16<1>(mix, weights[step], matrix_of(v + step * 2048, 1024, 2048), accumulate || step > 0);
+    wgmma_64x128x16<E, 1>(mix, weights[step], matrix_of(v + step * 2048, 1024, 2048), accumulate || step > 0);
 }
 
 /// 2^x by the special function unit alone; a result below 2^-126 is 0.
-__device__ inline float power_of_2(float x) {
+__device__ inline float exp2_fast(float x) {
   float result;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
@@ -52,7 +53,7 @@ struct Softmax {
       highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
       highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
       const float new_top = fmaxf(top[r], highest * scale_log2);
-      keep[r] = power_of_2(top[r] - new_top);
+      keep[r] = exp2_fast(top[r] - new_top);
       top[r] = new_top;
       float sum = 0;
 #pragma unroll
@@ -60,7 +61,7 @@ struct Softmax {
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& score = scores[4 * i + 2 * r + e];
-          score = power_of_2(score * scale_log2 - new_top);
+          score = exp2_fast(score * scale_log2 - new_top);
           sum += score;
         }
       }
@@ -79,11 +80,12 @@ __device__ inline void mask(float (&scores)[64], int first_key, const int (&posi
   }
 }
 
+template <typename E>
 __device__ inline void pack_weights(uint32_t (&weights)[8][4], const float (&scores)[64]) {
 #pragma unroll
   for (int step = 0; step < 8; ++step) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) weights[step][i] = packed(scores[8 * step + 2 * i], scores[8 * step + 2 * i + 1]);
+    for (int i = 0; i < 4; ++i) weights[step][i] = packed<E>(scores[8 * step + 2 * i], scores[8 * step + 2 * i + 1]);
   }
 }
 

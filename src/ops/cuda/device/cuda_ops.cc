@@ -9,24 +9,20 @@
 #include "ops/cuda/device/gemm.h"
 #include "ops/cuda/device/graphs.h"
 #include "ops/cuda/device/kernels.h"
-#include "ops/cuda/device/uploader.h"
+#include "ops/cuda/device/weights.h"
 
 namespace quern::cuda {
 namespace {
 
 constexpr int kCapabilityMin = 80;                // bf16 products
+constexpr int64_t kFewRows = 32;                  // that linear_e4m3_few() takes
 constexpr size_t kCodeBytes = size_t{128} << 20;  // kernels loaded on first use, captured steps
 
-/// Row-major [N, C], as it lies in the checkpoint.
-struct CudaWeight final : LinearWeight {
-  CudaWeight(size_t bytes_wanted) : memory(bytes_wanted, "a weight") {}
-  size_t bytes() const override { return memory.bytes; }
-  const void* rows_from(int64_t begin) const {
-    return static_cast<const char*>(memory.data) + begin * in_cols * static_cast<int64_t>(dtype_bytes(dtype));
-  }
-  DeviceMemory memory;
-  DType dtype = DType::kF32;
-};
+/// Tokens of an AttentionTile: an even number of them, whose query heads of one K/V head fill it at most.
+int32_t tile_rows_of(int64_t heads, int64_t kv_heads) {
+  return static_cast<int32_t>(std::max<int64_t>(1, kHopperTileRows / 2 / (heads / kv_heads) * 2));
+}
+
 const CudaWeight& of_cuda(const LinearWeight& weight) { return static_cast<const CudaWeight&>(weight); }
 
 /// Every row begins at a multiple of so many bytes.
@@ -45,14 +41,14 @@ struct CudaReadback final : Readback {
   PinnedPool& pool;
   std::unique_ptr<PinnedMemory> memory;
   DType dtype = DType::kF32;
-  int64_t values = 0;
+  int64_t values = 0, cols = 0;
   Event copied;
 };
 
 class CudaOps final : public Ops {
  public:
   explicit CudaOps(const CudaOptions& options)
-      : options_(options), uploader_(stream_), gemm_(stream_, options.workspace_bytes), graphs_(options.graphs_max) {
+      : options_(options), weights_(stream_), gemm_(stream_, options.workspace_bytes), graphs_(options.graphs_max) {
     cudaDeviceProp properties{};
     check(cudaGetDeviceProperties(&properties, options.device), "the device's properties");
     name_ = "cuda:" + std::to_string(options.device) + " " + properties.name;
@@ -82,13 +78,17 @@ class CudaOps final : public Ops {
     check(cudaMemcpyAsync(to.data, from, bytes, cudaMemcpyHostToDevice, stream_), "copying to the device");
     check(cudaStreamSynchronize(stream_), "copying to the device");
   }
-  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) override;
+  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType weights) override {
+    use_device();
+    return weights_.pack(parts, weights);
+  }
   size_t kv_block_bytes(const KvPages& shape) const override {
     return static_cast<size_t>(layout(shape).block_elements()) * dtype_bytes(shape.dtype);
   }
 
   size_t scratch_bytes(const ModelShape& shape, const Precision& precision) const override {
-    return kCodeBytes + DeviceStep::bytes_at_most(shape) + gate_up_bytes(shape, precision);
+    return kCodeBytes + DeviceStep::bytes_at_most(shape) + product_scratch_bytes(shape, precision) +
+           CudaWeights::staging_bytes(shape, precision.weights);
   }
   std::optional<DeviceRoom> room() const override {
     use_device();
@@ -133,17 +133,10 @@ class CudaOps final : public Ops {
 
  private:
   void multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out);
+  void multiply_e4m3(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out);
+  bool fast_attention(const KvPages& pages, int64_t heads, int32_t tile_rows) const;
   void use_device() const { check(cudaSetDevice(options_.device), "choosing the device"); }
-  /// E [rows, 2 F], rows of the largest step for which multiply() takes SwiGLU as a pass of its own.
-  size_t gate_up_bytes(const ModelShape& shape, const Precision& precision) const {
-    const DType E = precision.activations;
-    int64_t rows = shape.tokens_max;
-    while (rows > 0 && hopper_ &&
-           linear_swiglu_hopper_takes({nullptr, E, rows, shape.hidden_size},
-                                      {nullptr, E, rows, shape.intermediate_size}, multiprocessors_))
-      --rows;
-    return static_cast<size_t>(rows * 2 * shape.intermediate_size) * dtype_bytes(E);
-  }
+  size_t product_scratch_bytes(const ModelShape& shape, const Precision& precision) const;
   KvLayout layout(const KvPages& pages) const { return KvLayout::of(pages, hopper_); }
   const StepView& view() const {
     QUERN_CHECK(step_ != nullptr, "an op before prepare()");
@@ -161,19 +154,20 @@ class CudaOps final : public Ops {
   int multiprocessors_ = 0;
   int32_t tile_rows_ = 1;
   Stream stream_;
-  Uploader uploader_;
+  CudaWeights weights_;
   Gemm gemm_;
   Graphs graphs_;
   DeviceMemory zeros_{kHopperPageBytesMax, "a page of zeros"};
   std::unique_ptr<DeviceStep> step_;
-  std::unique_ptr<DeviceMemory> gate_up_;  // E [T, 2 F], T as gate_up_bytes() says
+  std::unique_ptr<DeviceMemory> scratch_;  // as product_scratch_bytes() says
   PinnedPool pinned_;
 };
 
 Result<void> CudaOps::prepare(const ModelShape& shape, const Precision& precision) {
   const DType E = precision.activations;
-  if ((E != DType::kF32 && E != DType::kBf16) || precision.weights != E || precision.kv != E)
-    return invalid_argument("precision: a CUDA device computes in f32 or in bf16, activations, weights and K/V alike",
+  const bool e4m3 = precision.weights == DType::kE4m3;
+  if (E == DType::kE4m3 || precision.kv != E || (e4m3 ? E != DType::kBf16 : precision.weights != E))
+    return invalid_argument("precision: a CUDA device computes in f32, bf16 or f16, or in bf16 with fp8 products",
                             "--dtype");
   if (shape.head_dim < 2 || shape.head_dim > 1024 || shape.head_dim % 2 != 0)
     return invalid_argument("head_dim: expected an even number of 2..1024 on a CUDA device, found " +
@@ -181,30 +175,11 @@ Result<void> CudaOps::prepare(const ModelShape& shape, const Precision& precisio
   if (shape.kv_heads < 1 || shape.heads % shape.kv_heads != 0)
     return invalid_argument("num_attention_heads must be a multiple of num_key_value_heads");
   use_device();
-  const int64_t group = shape.heads / shape.kv_heads;
-  tile_rows_ = static_cast<int32_t>(std::max<int64_t>(1, kHopperTileRows / 2 / group * 2));
+  tile_rows_ = tile_rows_of(shape.heads, shape.kv_heads);
   graphs_.clear();
   step_ = std::make_unique<DeviceStep>(shape, tile_rows_);
-  gate_up_ = std::make_unique<DeviceMemory>(gate_up_bytes(shape, precision), "activations");
+  scratch_ = std::make_unique<DeviceMemory>(product_scratch_bytes(shape, precision), "activations");
   return {};
-}
-
-std::unique_ptr<LinearWeight> CudaOps::pack(std::span<const ConstMatrix> parts, DType weights) {
-  use_device();
-  int64_t rows = 0;
-  std::vector<int64_t> begins{0};
-  for (const ConstMatrix& part : parts) begins.push_back(rows += part.rows);
-  const int64_t cols = parts[0].cols;
-  auto weight = std::make_unique<CudaWeight>(static_cast<size_t>(rows * cols) * dtype_bytes(weights));
-  weight->in_cols = cols;
-  weight->part_begins = begins;
-  weight->dtype = weights;
-  char* to = static_cast<char*>(weight->memory.data);
-  for (const ConstMatrix& part : parts) {
-    uploader_.send(part, to, weights);
-    to += static_cast<size_t>(part.rows * cols) * dtype_bytes(weights);
-  }
-  return weight;
 }
 
 void CudaOps::run(const Step& step, bool repeats, const std::function<void()>& body) {
@@ -224,7 +199,8 @@ std::unique_ptr<Readback> CudaOps::start_read(Matrix x) {
   auto readback = std::make_unique<CudaReadback>(pinned_);
   readback->dtype = x.dtype;
   readback->values = x.rows * x.cols;
-  const size_t row_bytes = static_cast<size_t>(x.cols) * dtype_bytes(x.dtype);
+  readback->cols = x.cols;
+  const size_t row_bytes = matrix_bytes(x.dtype, 1, x.cols);
   const size_t bytes = static_cast<size_t>(x.rows) * row_bytes;
   if (!pinned_.empty()) {
     readback->memory = std::move(pinned_.back());
@@ -248,14 +224,43 @@ void CudaOps::read(Readback& started, std::span<float> out) {
   const ConstMatrix values{readback.memory->data(), readback.dtype, 1, readback.values};
   if (readback.dtype == DType::kF32) {
     std::memcpy(out.data(), values.data, out.size_bytes());
+  } else if (readback.dtype == DType::kE4m3) {
+    for (int64_t i = 0; i < readback.values; ++i) {
+      const char* row = readback.memory->data() + i / readback.cols * e4m3_stride(readback.cols);
+      out[i] = quantised_value(row, readback.cols, i % readback.cols);
+    }
   } else {
     for (int64_t i = 0; i < readback.values; ++i) out[i] = stored_value(values, i);
   }
 }
 
+/// E [rows, 2 F], rows of the largest step for which multiply() takes SwiGLU as a pass of its own; for e4m3 the f32
+/// values that are quantised by a pass of their own: SwiGLU's of few rows, or attention's where no kernel writes e4m3.
+size_t CudaOps::product_scratch_bytes(const ModelShape& shape, const Precision& precision) const {
+  if (precision.weights == DType::kE4m3) {
+    const KvPages pages{nullptr,
+                        precision.kv,
+                        shape.kv_blocks,
+                        shape.block_tokens,
+                        static_cast<int32_t>(shape.kv_heads),
+                        static_cast<int32_t>(shape.head_dim)};
+    const bool fast = fast_attention(pages, shape.heads, tile_rows_of(shape.heads, shape.kv_heads));
+    const int64_t mix = fast ? 0 : shape.tokens_max * shape.heads * shape.head_dim;
+    return static_cast<size_t>(std::max(mix, kFewRows * shape.intermediate_size)) * sizeof(float);
+  }
+  const DType E = precision.activations;
+  int64_t rows = shape.tokens_max;
+  while (rows > 0 && hopper_ &&
+         linear_swiglu_hopper_takes({nullptr, E, rows, shape.hidden_size}, {nullptr, E, rows, shape.intermediate_size},
+                                    multiprocessors_))
+    --rows;
+  return static_cast<size_t>(rows * 2 * shape.intermediate_size) * dtype_bytes(E);
+}
+
 /// Three ways: a stream of the weight for a few rows, one kernel for SwiGLU of many, cuBLASLt for the rest.
 void CudaOps::multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out) {
   if (x.rows == 0) return;
+  if (of_cuda(*weight.weight).dtype == DType::kE4m3) return multiply_e4m3(end, x, weight, out);
   const void* w = of_cuda(*weight.weight).rows_from(weight.begin);
   const bool swiglu = end == ProductEnd::kSwiglu;
   if (early_starts_ && reinterpret_cast<uintptr_t>(w) % 16 == 0 && linear_few_takes(x, out)) {
@@ -263,7 +268,7 @@ void CudaOps::multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Ma
   } else if (swiglu && hopper_ && linear_swiglu_hopper_takes(x, out, multiprocessors_)) {
     linear_swiglu_hopper(x, w, multiprocessors_, out, stream_);
   } else if (swiglu) {
-    const Matrix both = gate_up_->matrix(out.dtype, x.rows, weight.count);
+    const Matrix both = scratch_->matrix(out.dtype, x.rows, weight.count);
     gemm_.run(x, w, weight.count, both, false);
     cuda::swiglu(both, out, stream_);
   } else {
@@ -271,14 +276,43 @@ void CudaOps::multiply(ProductEnd end, Matrix x, const WeightColumns& weight, Ma
   }
 }
 
-void CudaOps::attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) {
-  const KvLayout at = layout(pages);
-  const int64_t group = q.cols / (int64_t{pages.heads} * pages.head_dim);
-  if (at.tiled && group <= kHopperTileRows / 2 && group * tile_rows_ <= kHopperTileRows && aligned(q, 16) &&
-      aligned(out, 16) && reinterpret_cast<uintptr_t>(pages.data) % 16 == 0) {
-    attention_hopper(q, view(), view_of(step, rows), pages, zeros_.data, multiprocessors_, out, stream_);
+/// Two fast ways, for few rows and for many, and a plain one.
+void CudaOps::multiply_e4m3(ProductEnd end, Matrix x, const WeightColumns& weight, Matrix out) {
+  const CudaWeight& whole = of_cuda(*weight.weight);
+  const E4m3Weight w{whole.rows_from(weight.begin), whole.scales + weight.begin};
+  const bool aligned_weight = reinterpret_cast<uintptr_t>(w.values) % 16 == 0;
+  if (early_starts_ && aligned_weight && linear_e4m3_few_takes(x, out)) {
+    const bool swiglu = end == ProductEnd::kSwiglu;
+    const Matrix to = swiglu ? scratch_->matrix(DType::kF32, x.rows, out.cols) : out;
+    linear_e4m3_few(end, x, w, to, stream_);
+    if (swiglu) quantise(to, out, true, stream_);
+  } else if (hopper_ && aligned_weight && reinterpret_cast<uintptr_t>(w.scales) % 8 == 0 &&
+             linear_e4m3_hopper_takes(x, out)) {
+    linear_e4m3_hopper(end, x, w, multiprocessors_, out, stream_);
   } else {
-    attention_any(q, view(), view_of(step, rows), pages, at, out, stream_);
+    linear_e4m3_any(end, x, w, out, stream_);
+  }
+}
+
+/// Whether attention_hopper() takes such pages and heads.
+bool CudaOps::fast_attention(const KvPages& pages, int64_t heads, int32_t tile_rows) const {
+  const int64_t group = heads / pages.heads;
+  return layout(pages).tiled && group <= kHopperTileRows / 2 && group * tile_rows <= kHopperTileRows;
+}
+
+void CudaOps::attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) {
+  const auto by_any = [&](Matrix to) {
+    attention_any(q, view(), view_of(step, rows), pages, layout(pages), to, stream_);
+  };
+  if (fast_attention(pages, q.cols / pages.head_dim, tile_rows_) && aligned(q, 16) && aligned(out, 16) &&
+      reinterpret_cast<uintptr_t>(pages.data) % 16 == 0) {
+    attention_hopper(q, view(), view_of(step, rows), pages, zeros_.data, multiprocessors_, out, stream_);
+  } else if (out.dtype == DType::kE4m3) {
+    const Matrix mix = scratch_->matrix(DType::kF32, q.rows, q.cols);
+    by_any(mix);
+    quantise(mix, out, false, stream_);
+  } else {
+    by_any(out);
   }
 }
 

@@ -34,18 +34,18 @@ struct Values {
   }
   void set(int64_t i, float value) {
     if (dtype == DType::kF32) std::memcpy(&bytes[4 * i], &value, 4);
-    const bf16 bits = f32_to_bf16(value);
-    if (dtype == DType::kBf16) std::memcpy(&bytes[2 * i], &bits, 2);
+    const uint16_t bits = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
+    if (dtype != DType::kF32) std::memcpy(&bytes[2 * i], &bits, 2);
   }
   float at(int64_t i) const {
     float value = 0;
-    bf16 bits = 0;
+    uint16_t bits = 0;
     if (dtype == DType::kF32) {
       std::memcpy(&value, &bytes[4 * i], 4);
       return value;
     }
     std::memcpy(&bits, &bytes[2 * i], 2);
-    return bf16_to_f32(bits);
+    return dtype == DType::kF16 ? f16_to_f32(bits) : bf16_to_f32(bits);
   }
   ConstMatrix host() const { return {bytes.data(), dtype, rows, cols}; }
   std::unique_ptr<Memory> bring(Ops& ops) const {
@@ -85,7 +85,7 @@ class CudaOpsTest : public testing::TestWithParam<DType> {
     naive_ = make_naive_ops();
   }
   DType E() const { return GetParam(); }
-  double tolerance() const { return E() == DType::kF32 ? 2e-5 : 1e-2; }
+  double tolerance() const { return E() == DType::kF32 ? 2e-5 : E() == DType::kF16 ? 1.3e-3 : 1e-2; }
   void prepare(const ModelShape& shape) {
     for (Ops* ops : {device_.get(), naive_.get()}) {
       const auto prepared = ops->prepare(shape, Precision::all(E()));
@@ -290,7 +290,7 @@ TEST_P(CudaOpsTest, AHostileModelIsRefusedByName) {
   EXPECT_NE(works, nullptr);
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, CudaOpsTest, testing::Values(DType::kF32, DType::kBf16));
+INSTANTIATE_TEST_SUITE_P(DTypes, CudaOpsTest, testing::Values(DType::kF32, DType::kBf16, DType::kF16));
 
 }  // namespace
 }  // namespace quern

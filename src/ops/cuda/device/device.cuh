@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_fp8.h>
 
 #include <cstdint>
 
@@ -14,6 +16,7 @@ constexpr int kWarp = 32;
 
 __device__ inline float to_f32(float x) { return x; }
 __device__ inline float to_f32(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline float to_f32(__half x) { return __half2float(x); }
 template <typename E>
 __device__ E from_f32(float x);
 template <>
@@ -24,6 +27,18 @@ template <>
 __device__ inline __nv_bfloat16 from_f32<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
+template <>
+__device__ inline __half from_f32<__half>(float x) {
+  return __float2half_rn(x);  // beyond 65,504 it is infinite
+}
+
+/// Four values as e4m3, the first in the lowest byte.
+__device__ inline uint32_t to_e4m3(float a, float b, float c, float d) {
+  const uint32_t low = __nv_cvt_float2_to_fp8x2(make_float2(a, b), __NV_SATFINITE, __NV_E4M3);
+  return low | static_cast<uint32_t>(__nv_cvt_float2_to_fp8x2(make_float2(c, d), __NV_SATFINITE, __NV_E4M3)) << 16;
+}
+/// 2^e for -126 <= e; 0 below, infinite above 127.
+__device__ inline float power_of_2(int e) { return __int_as_float((min(max(e, -127), 128) + 127) << 23); }
 
 /// N neighbours, moved at once.
 template <typename E, int N>
@@ -34,6 +49,24 @@ struct alignas(sizeof(E) * N) Pack {
 __device__ inline float warp_sum(float x) {
 #pragma unroll
   for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
+  return x;
+}
+
+__device__ inline float warp_max(float x) {
+#pragma unroll
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, lanes));
+  return x;
+}
+/// The largest over a block of kThreads. Every thread calls it.
+template <int kThreads>
+__device__ float block_max(float x) {
+  __shared__ float tops[kThreads / kWarp];
+  x = warp_max(x);
+  if (threadIdx.x % kWarp == 0) tops[threadIdx.x / kWarp] = x;
+  __syncthreads();
+  x = tops[0];
+#pragma unroll
+  for (int w = 1; w < kThreads / kWarp; ++w) x = fmaxf(x, tops[w]);
   return x;
 }
 
@@ -90,6 +123,8 @@ void with_type(DType dtype, const F& f) {
       return f(float{});
     case DType::kBf16:
       return f(__nv_bfloat16{});
+    case DType::kF16:
+      return f(__half{});
     default:
       throw Failure("CUDA: a kernel was asked for a format that it does not have");
   }

@@ -38,6 +38,8 @@ void embed(const StepView& step, const Table& table, Matrix out, cudaStream_t st
     case DType::kF16:
       launch<__half>(step, table, out, stream);
       break;
+    case DType::kE4m3:
+      throw Failure("CUDA: no table is stored in e4m3");
   }
   check_launch("embed");
 }

@@ -16,6 +16,12 @@ __global__ void gather_rows(const E* x, int64_t x_stride, const int32_t* indices
 
 void gather_last(Matrix x, const StepView& step, Matrix out, cudaStream_t stream) {
   if (out.rows == 0) return;
+  if (x.dtype == DType::kE4m3) {  // whole rows, exponents and all
+    const auto as_words = [](const Matrix& m) {
+      return Matrix{m.data, DType::kF32, m.rows, m.stride / 4, m.stride / 4};
+    };
+    return gather_last(as_words(x), step, as_words(out), stream);
+  }
   with_type(x.dtype, [&](auto e) {
     using E = decltype(e);
     gather_rows<<<static_cast<unsigned>(out.rows), 256, 0, stream>>>(

@@ -4,8 +4,10 @@
 
 #include <cuda.h>
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace quern::cuda {
 
@@ -77,39 +79,63 @@ __device__ inline void keep_order(float (&registers)[N]) {
   "%22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, " \
   "%42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, " \
   "%62, %63"
+#define QUERN_NAMES_64_TO_127                                                                                    \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, "    \
+  "%85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, "    \
+  "%105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, " \
+  "%123, %124, %125, %126, %127"
+
+// One instruction for each format; E is __nv_bfloat16 or __half.
+#define QUERN_WGMMA_64x128x16(FORMAT)                                                           \
+  asm volatile(                                                                                 \
+      "{\n"                                                                                     \
+      ".reg .pred p;\n"                                                                         \
+      "setp.ne.b32 p, %69, 0;\n"                                                                \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." FORMAT "." FORMAT " {" QUERN_NAMES_0_TO_63 \
+      "}, {%64, %65, %66, %67}, %68, p, 1, 1, %70;\n"                                           \
+      "}\n"                                                                                     \
+      : QUERN_OUT_64(d, 0)                                                                      \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposeB))
+#define QUERN_WGMMA_64x256x16(FORMAT)                                                           \
+  asm volatile(                                                                                 \
+      "{\n"                                                                                     \
+      ".reg .pred p;\n"                                                                         \
+      "setp.ne.b32 p, %130, 0;\n"                                                               \
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32." FORMAT "." FORMAT " {" QUERN_NAMES_0_TO_63 \
+      ", " QUERN_NAMES_64_TO_127                                                                \
+      "}, %128, %129, p, 1, 1, 0, 0;\n"                                                         \
+      "}\n"                                                                                     \
+      : QUERN_OUT_64(d, 0), QUERN_OUT_64(d, 64)                                                 \
+      : "l"(a), "l"(b), "r"(accumulate))
 
 /// d [64, 128] = a [64, 16] b [16, 128] (+ d, where `accumulate`). kTransposeB: b lies with its 128 columns contiguous.
-template <int kTransposeB>
+template <typename E, int kTransposeB>
 __device__ inline void wgmma_64x128x16(float (&d)[64], const uint32_t (&a)[4], uint64_t b, int accumulate) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" QUERN_NAMES_0_TO_63
-      "}, "
-      "{%64, %65, %66, %67}, %68, p, 1, 1, %70;\n"
-      "}\n"
-      : QUERN_OUT_64(d, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(kTransposeB));
+  if constexpr (std::is_same_v<E, __half>) {
+    QUERN_WGMMA_64x128x16("f16");
+  } else {
+    QUERN_WGMMA_64x128x16("bf16");
+  }
 }
 
 /// d [64, 256] = a [64, 16] b [256, 16]^T (+ d, where `accumulate`), both with their 16 columns contiguous.
+template <typename E>
 __device__ inline void wgmma_64x256x16(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
+  if constexpr (std::is_same_v<E, __half>) {
+    QUERN_WGMMA_64x256x16("f16");
+  } else {
+    QUERN_WGMMA_64x256x16("bf16");
+  }
+}
+/// The same of e4m3, 32 columns at a time.
+__device__ inline void wgmma_64x256x32_e4m3(float (&d)[128], uint64_t a, uint64_t b, int accumulate) {
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
       "setp.ne.b32 p, %130, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" QUERN_NAMES_0_TO_63
-      ", "
-      "%64, %65, %66, %67, %68, %69, %70, %71, "
-      "%72, %73, %74, %75, %76, %77, %78, %79, "
-      "%80, %81, %82, %83, %84, %85, %86, %87, "
-      "%88, %89, %90, %91, %92, %93, %94, %95, "
-      "%96, %97, %98, %99, %100, %101, %102, %103, "
-      "%104, %105, %106, %107, %108, %109, %110, %111, "
-      "%112, %113, %114, %115, %116, %117, %118, %119, "
-      "%120, %121, %122, %123, %124, %125, %126, %127}, "
-      "%128, %129, p, 1, 1, 0, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n256k32.f32.e4m3.e4m3 {" QUERN_NAMES_0_TO_63 ", " QUERN_NAMES_64_TO_127
+      "}, "
+      "%128, %129, p, 1, 1;\n"
       "}\n"
       : QUERN_OUT_64(d, 0), QUERN_OUT_64(d, 64)
       : "l"(a), "l"(b), "r"(accumulate));
@@ -195,9 +221,15 @@ __device__ inline void transpose_4_lanes(uint32_t (&words)[4]) {
   }
 }
 
+template <typename E>
 __device__ inline uint32_t packed(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
+  if constexpr (std::is_same_v<E, __half>) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  } else {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const uint32_t*>(&pair);
+  }
 }
 
 #endif

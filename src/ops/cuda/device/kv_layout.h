@@ -10,12 +10,6 @@
 
 #include "ops/ops.h"
 
-#ifdef __CUDACC__
-#define QUERN_HOST_DEVICE __host__ __device__
-#else
-#define QUERN_HOST_DEVICE
-#endif
-
 namespace quern::cuda {
 
 struct KvLayout {

@@ -1,5 +1,5 @@
-// out [M, F] = silu(x Wgate^T) * (x Wup^T) in one kernel for bf16 on Hopper, so that the two products, 4 F bytes a row,
-// never leave the registers.
+// out [M, F] = silu(x Wgate^T) * (x Wup^T) in one kernel for bf16 and f16 on Hopper, so that the two products, 4 F
+// bytes a row, never leave the registers.
 //
 // A pair of blocks stays and takes tiles of 256 rows and 128 outputs, each block half of the rows. One thread of each
 // copies: its own rows of x, and one of the two weights for both blocks. Two warpgroups multiply, each 64 rows by 128
@@ -21,17 +21,17 @@ constexpr int kGroupThreads = 128;
 constexpr int kMultipliers = 2;
 constexpr int kThreads = (1 + kMultipliers) * kGroupThreads;
 [[maybe_unused]] constexpr int kTilesTogether = 8;  // row tiles (of 256) whose x stays in L2 while all of W passes
-[[maybe_unused]] constexpr uint32_t kStageBytes = (kRows + 2 * kOutputs) * kDepth * sizeof(__nv_bfloat16);
+[[maybe_unused]] constexpr uint32_t kStageBytes = (kRows + 2 * kOutputs) * kDepth * 2;
 
-struct Shared {
-  __nv_bfloat16 x[kStages][kRows * kDepth];
-  __nv_bfloat16 w[kStages][2 * kOutputs * kDepth];  // gate, then up
+struct Shared {  // values of two bytes
+  uint16_t x[kStages][kRows * kDepth];
+  uint16_t w[kStages][2 * kOutputs * kDepth];  // gate, then up
   uint64_t full[kStages], empty[kStages];
 };
 constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  // the swizzle's atoms begin at a multiple of 1024
 
 struct Args {
-  __nv_bfloat16* out;
+  void* out;
   int64_t out_stride;
   int32_t rows, outputs, depth;  // M, F, C
 };
@@ -75,19 +75,20 @@ __device__ void fetch(const Args& a, const CUtensorMap& x, const CUtensorMap& w,
 __device__ float gated(float gate, float up) { return __fdividef(gate, 1.0f + __expf(-gate)) * up; }
 
 /// silu(gate) * up of this warpgroup's 64 rows, 16 bytes a lane.
+template <typename E>
 __device__ void store(const Args& a, const float (&sums)[128], int first_row, int first_output) {
   const int lane = threadIdx.x % kWarp;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const int row = first_row + threadIdx.x % kGroupThreads / kWarp * 16 + lane / 4 + 8 * r;
-    __nv_bfloat16* to = a.out + row * a.out_stride;
+    E* to = static_cast<E*>(a.out) + row * a.out_stride;
 #pragma unroll
     for (int chunk = 0; chunk < kOutputs / 8; chunk += 4) {
       uint32_t words[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int at = 4 * (chunk + i) + 2 * r;
-        words[i] = packed(gated(sums[at], sums[64 + at]), gated(sums[at + 1], sums[64 + at + 1]));
+        words[i] = packed<E>(gated(sums[at], sums[64 + at]), gated(sums[at + 1], sums[64 + at + 1]));
       }
       transpose_4_lanes(words);
       const int output = first_output + (chunk + lane % 4) * 8;
@@ -97,6 +98,7 @@ __device__ void store(const Args& a, const float (&sums)[128], int first_row, in
   }
 }
 
+template <typename E>
 __device__ void multiply(const Args& a, Shared& shared, int which) {
   const int pairs = gridDim.x / 2;
   const int tiles = Tile::count(a);
@@ -116,8 +118,8 @@ __device__ void multiply(const Args& a, Shared& shared, int which) {
       wgmma_fence();
 #pragma unroll
       for (int step = 0; step < kDepth / 16; ++step) {
-        wgmma_64x256x16(sums, matrix_of(shared.x[s] + which * 64 * kDepth + step * 16, 16, 1024),
-                        matrix_of(shared.w[s] + step * 16, 16, 1024), column > 0 || step > 0);
+        wgmma_64x256x16<E>(sums, matrix_of(shared.x[s] + which * 64 * kDepth + step * 16, 16, 1024),
+                           matrix_of(shared.w[s] + step * 16, 16, 1024), column > 0 || step > 0);
       }
       wgmma_commit();
       keep_order(sums);
@@ -131,12 +133,13 @@ __device__ void multiply(const Args& a, Shared& shared, int which) {
     wgmma_wait<0>();
     keep_order(sums);
     release(previous);
-    store(a, sums, tile.row + rank * kRows + which * 64, tile.output);
+    store<E>(a, sums, tile.row + rank * kRows + which * 64, tile.output);
   }
 }
 
 #endif
 
+template <typename E>
 __global__ __launch_bounds__(kThreads, 1) void swiglu_product(const __grid_constant__ Args a,
                                                               const __grid_constant__ CUtensorMap x,
                                                               const __grid_constant__ CUtensorMap w) {
@@ -157,7 +160,7 @@ __global__ __launch_bounds__(kThreads, 1) void swiglu_product(const __grid_const
     __syncwarp();
   } else {
     more_registers<232>();
-    multiply(a, shared, __shfl_sync(0xffffffffu, threadIdx.x / kGroupThreads, 0) - 1);
+    multiply<E>(a, shared, __shfl_sync(0xffffffffu, threadIdx.x / kGroupThreads, 0) - 1);
   }
   pair_sync();  // neither leaves while the other copies into it
 #endif
@@ -170,18 +173,18 @@ bool linear_swiglu_hopper_takes(const Matrix& x, const Matrix& out, int groups) 
   const int64_t pairs = groups / 2;
   const int64_t rounds = (tiles + pairs - 1) / pairs;
   // Else the last round would leave too much of the device idle.
-  return 10 * tiles >= 9 * rounds * pairs && x.dtype == DType::kBf16 && x.cols % 8 == 0 && out.cols % 8 == 0 &&
+  return 10 * tiles >= 9 * rounds * pairs && dtype_bytes(x.dtype) == 2 && x.cols % 8 == 0 && out.cols % 8 == 0 &&
          aligned_to(x, 16) && aligned_to(out, 16);
 }
 
 void linear_swiglu_hopper(Matrix x, const void* gate_up, int groups, Matrix out, cudaStream_t stream) {
-  const CUtensorMap x_map = tensor_map(x.data, x.rows, x.cols, x.stride, kRows, kDepth);
-  const CUtensorMap w_map = tensor_map(gate_up, 2 * out.cols, x.cols, x.cols, kOutputs, kDepth);
-  const Args args{static_cast<__nv_bfloat16*>(out.data), out.stride, static_cast<int32_t>(x.rows),
-                  static_cast<int32_t>(out.cols), static_cast<int32_t>(x.cols)};
-  check(
-      cudaFuncSetAttribute(swiglu_product, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedBytes)),
-      "shared memory for a product");
+  const CUtensorMap x_map = tensor_map(x.data, 2, x.rows, x.cols, x.stride, kRows);
+  const CUtensorMap w_map = tensor_map(gate_up, 2, 2 * out.cols, x.cols, x.cols, kOutputs);
+  const Args args{out.data, out.stride, static_cast<int32_t>(x.rows), static_cast<int32_t>(out.cols),
+                  static_cast<int32_t>(x.cols)};
+  const auto kernel = x.dtype == DType::kF16 ? swiglu_product<__half> : swiglu_product<__nv_bfloat16>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedBytes)),
+        "shared memory for a product");
   cudaLaunchAttribute pair{};
   pair.id = cudaLaunchAttributeClusterDimension;
   pair.val.clusterDim.x = 2;
@@ -193,7 +196,7 @@ void linear_swiglu_hopper(Matrix x, const void* gate_up, int groups, Matrix out,
   config.stream = stream;
   config.attrs = &pair;
   config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, swiglu_product, args, x_map, w_map), "linear_swiglu_hopper");
+  check(cudaLaunchKernelEx(&config, kernel, args, x_map, w_map), "linear_swiglu_hopper");
 }
 
 }  // namespace quern::cuda

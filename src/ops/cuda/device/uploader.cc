@@ -13,8 +13,9 @@ void convert(const ConstMatrix& from, int64_t begin, int64_t count, void* to, DT
   } else if (to_dtype == DType::kF32) {
     for (int64_t i = 0; i < count; ++i) static_cast<float*>(to)[i] = stored_value(from, begin + i);
   } else {
-    QUERN_CHECK(to_dtype == DType::kBf16, "prepare() allows f32 and bf16");
-    for (int64_t i = 0; i < count; ++i) static_cast<bf16*>(to)[i] = f32_to_bf16(stored_value(from, begin + i));
+    QUERN_CHECK(to_dtype == DType::kBf16 || to_dtype == DType::kF16, "e4m3 is made on the device");
+    const auto rounded = to_dtype == DType::kBf16 ? f32_to_bf16 : f32_to_f16;
+    for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(to)[i] = rounded(stored_value(from, begin + i));
   }
 }
 
