@@ -16,13 +16,13 @@
 #include "cli/bench_engine.h"
 #include "cli/commands.h"
 #include "cli/report.h"
+#include "model/known_answers.h"
 #include "ops/cpu/bare_products.h"
 
 namespace quern {
 namespace {
 
 constexpr int kRoundsMin = 3;
-constexpr double kCompanyCosineMin = 0.999;
 
 struct Case {
   int32_t tokens = 0;
@@ -90,7 +90,7 @@ Result<void> verify(ModelStack& stack, const std::vector<std::vector<int32_t>>& 
   }
   if (!stack.device().is_gpu() && (*alone)[0].values != (*together)[0].values)
     return internal_error("an input gives other bits alone than in company");
-  if (!(dot((*alone)[0].values, (*together)[0].values) >= kCompanyCosineMin))
+  if (!(dot((*alone)[0].values, (*together)[0].values) >= known_answer_cosine_min(stack.dtype_name())))
     return internal_error("an input gives another vector alone than in company");
   return {};
 }

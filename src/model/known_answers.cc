@@ -63,7 +63,10 @@ Result<void> check_one(const KnownAnswer& answer, const Output& vector, double c
 
 }  // namespace
 
-double known_answer_cosine_min(std::string_view dtype) { return dtype == "f32" ? 1.0 - 1e-5 : 0.999; }
+double known_answer_cosine_min(std::string_view dtype) {
+  if (dtype == "f32") return 1.0 - 1e-5;
+  return dtype == "fp8" ? 0.95 : 0.999;
+}
 
 Result<std::vector<KnownAnswer>> read_known_answers(const std::string& model_dir) {
   std::vector<KnownAnswer> answers;

@@ -35,7 +35,8 @@ struct CheckOutcome {
 };
 
 /// The lowest cosine we accept between a stored vector (computed in f32) and ours. bf16 rounds every weight and
-/// activation to 8 bits of mantissa; the bound leaves three times what was measured (TESTING.md).
+/// activation to 8 bits of mantissa; the bound leaves three times what was measured (TESTING.md). So does that of fp8,
+/// which rounds them to 4: the 36 layers of the 4B shape with random weights gave 0.984 at the lowest.
 double known_answer_cosine_min(std::string_view dtype);
 
 /// Compares every known answer that fits. An Error names the text that is off; the vectors are also checked to be

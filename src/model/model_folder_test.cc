@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -206,6 +207,23 @@ TEST_F(ModelFolderTest, KnownAnswersThatDoNotFitAreLeftOut) {
     return std::optional(Output{{1, 0}});
   };
   EXPECT_FALSE(check_known_answers(answers, 0.999, same).ok());
+}
+
+/// What e4m3 loses is let pass for fp8 alone, and what a wrong vector is apart for none.
+TEST_F(ModelFolderTest, KnownAnswersAreComparedAsTheFormatAllows) {
+  const auto agrees = [](float cosine, std::string_view dtype) {
+    const auto turned = [&](const std::string&, const std::string&) -> Result<std::optional<Output>> {
+      return std::optional(Output{{cosine, std::sqrt(1 - cosine * cosine)}});
+    };
+    return check_known_answers({{"a text", "", {1, 0}}}, known_answer_cosine_min(dtype), turned).ok();
+  };
+  EXPECT_TRUE(agrees(0.984f, "fp8"));
+  EXPECT_FALSE(agrees(0.93f, "fp8"));
+  for (const std::string_view dtype : {"bf16", "f16"}) {
+    EXPECT_TRUE(agrees(0.9995f, dtype));
+    EXPECT_FALSE(agrees(0.984f, dtype));
+  }
+  EXPECT_FALSE(agrees(0.9995f, "f32"));
 }
 
 TEST_F(ModelFolderTest, EmptyPathIsAnError) {
