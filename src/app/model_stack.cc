@@ -14,10 +14,19 @@ namespace {
 constexpr const char* kDefaultModel = "models/quern-mini";
 constexpr int kParentFoldersMax = 4;  // build/release/quern stands two levels below the source tree
 
-std::optional<DType> parse_dtype(const std::string& name) {
-  if (name == "f32" || name == "float32") return DType::kF32;
-  if (name == "bf16" || name == "bfloat16") return DType::kBf16;
-  return std::nullopt;  // auto
+/// What the flags name; nothing for auto. Other servers' lines for a GPU say half, and run on a CPU all the same.
+Result<std::optional<DType>> chosen_dtype(const ModelOptions& options, const Device& device) {
+  const std::string& name = options.dtype;
+  std::optional<DType> dtype;
+  if (name == "f32" || name == "float32") dtype = DType::kF32;
+  if (name == "bf16" || name == "bfloat16") dtype = DType::kBf16;
+  if (name == "f16" || (device.is_gpu() && (name == "half" || name == "float16"))) dtype = DType::kF16;
+  if (options.quantization == "none") return dtype;
+  if (!device.is_gpu())
+    return invalid_argument("fp8 is computed on a GPU alone; leave --quantization out on a CPU", "--quantization");
+  if (dtype && *dtype != DType::kBf16)
+    return invalid_argument("is " + excerpt(name) + "; with --quantization fp8 allowed: auto, bf16", "--dtype");
+  return std::optional(DType::kE4m3);
 }
 
 }  // namespace
@@ -62,8 +71,10 @@ SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOpti
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
                                                OpenDevice opened, const SchedulerConfig& scheduler,
                                                const ApproveMemory& approve) {
+  const auto dtype = chosen_dtype(options, opened.device);
+  if (!dtype) return dtype.error();
   RunnerOptions runner_options;
-  runner_options.dtype = parse_dtype(options.dtype);
+  runner_options.dtype = *dtype;
   runner_options.batch_tokens_max = scheduler.batch_tokens_max;
   runner_options.batch_spans_max = scheduler.batch_spans_max;
   runner_options.positions_max = folder.context_tokens_max;

@@ -11,10 +11,11 @@ namespace quern {
 
 /// Which model, and how it is computed.
 struct ModelOptions {
-  std::optional<std::string> model_path;  // a folder, or ORG/NAME[@REVISION] in the local Hugging Face cache
-  std::string revision;                   // of ORG/NAME
-  std::string device = "auto";            // auto, cpu, cuda, cuda:N
-  std::string dtype = "auto";
+  std::optional<std::string> model_path;    // a folder, or ORG/NAME[@REVISION] in the local Hugging Face cache
+  std::string revision;                     // of ORG/NAME
+  std::string device = "auto";              // auto, cpu, cuda, cuda:N
+  std::string dtype = "auto";               // auto, f32, bf16, f16; half, float16: f16 on a GPU
+  std::string quantization = "none";        // none, fp8
   int32_t threads = 0;                      // 0: one per core
   int32_t context_tokens_max = 0;           // 0: the model's own
   std::optional<int32_t> batch_tokens_max;  // none: what suits the device

@@ -17,7 +17,7 @@ constexpr std::string_view kByFolder = "the model folder says it, and another va
 constexpr std::string_view kEmbedsOnly = "Quern embeds, and nothing else";
 constexpr std::string_view kCausalLast =
     "Qwen3-Embedding pools the last token; another pooling would give other vectors";
-constexpr std::string_view kDtypes = "--dtype auto, f32 and bf16 are what it computes in";
+constexpr std::string_view kDtypes = "K/V are of the type that --dtype says";
 constexpr std::string_view kMemory = "memory is planned from the flags and compared with what there is";
 constexpr std::string_view kSchedule = "the scheduler needs no such choice";
 constexpr std::string_view kGenerates = "belongs to text generation";
@@ -76,9 +76,10 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
     {"--warmup --no-warmup", kL, kNothing, kNoMeaning, "", "",
      "the check of known answers is the warm-up; --skip-check leaves it out"},
     // How it is computed.
-    {"--dtype", "SGLang, vLLM, TEI", kValue, kBecomes, "--dtype", "half=auto float16=auto float=f32", ""},
-    {"--quantization -q --kv-cache-dtype -ctk --cache-type-k -ctv --cache-type-v", "SGLang, vLLM, llama-server", kValue,
-     kNoMeaning, "", "auto none null", kDtypes},
+    {"--dtype", "SGLang, vLLM, TEI", kValue, kBecomes, "--dtype", "float=f32", ""},
+    {"--quantization -q", kSv, kValue, kBecomes, "--quantization", "auto=none null=none w8a8_fp8=fp8", ""},
+    {"--kv-cache-dtype -ctk --cache-type-k -ctv --cache-type-v", "SGLang, vLLM, llama-server", kValue, kNoMeaning, "",
+     "auto none null", kDtypes},
     {"--tensor-parallel-size --tp-size --tp -tp", kSv, kValue, kNoMeaning, "", "1", kOneProcess},
     {"--pipeline-parallel-size --pp-size -pp --data-parallel-size --dp-size --dp -dp --nnodes", kSv, kValue, kNoMeaning,
      "", "1", kOneProcess},

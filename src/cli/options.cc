@@ -55,8 +55,13 @@ void add_model_options(CLI::App& app, ModelOptions& model) {
       "What computes: auto (a GPU where libquern_cuda.so finds one, else the CPU), cpu, cuda, cuda:N");
   add(app, "--dtype", model.dtype,
       "Compute type: auto (bf16 where the processor or the GPU has it, else f32; f32 on a CPU for f16 checkpoints), "
-      "f32, bf16")
-      ->check(CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16"}, CLI::ignore_case));
+      "f32, bf16; f16 on a GPU; half or float16: f16 on a GPU, auto on a CPU")
+      ->check(
+          CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16", "f16", "float16", "half"}, CLI::ignore_case));
+  add(app, "--quantization", model.quantization,
+      "none, or fp8 on a GPU: products of 8-bit floats (e4m3, a scale for each output of a weight), made from the "
+      "checkpoint at start; the rest is bf16")
+      ->check(CLI::IsMember({"none", "fp8"}, CLI::ignore_case));
   add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
   add(app, "--context-length,--max-model-len", model.context_tokens_max,
       "Longest input in tokens; 0: the model's own limit")

@@ -43,6 +43,10 @@ class CpuOps : public Ops {
 
   Result<void> prepare(const ModelShape& shape, const Precision& precision) override {
     const DType dtype = precision.activations;
+    if (precision.weights == DType::kE4m3 || dtype == DType::kF16)
+      return invalid_argument(
+          std::string(dtype_name(precision.weights)) + " is computed on a GPU alone; on a CPU: auto, f32, bf16",
+          "--dtype");
     if (precision.weights != dtype || precision.kv != dtype)
       return invalid_argument("the CPU computes with one format for activations, weights and K/V", "--dtype");
     if (dtype != DType::kF32 && (dtype != DType::kBf16 || !engine_.has_bf16()))

@@ -85,7 +85,10 @@ TEST(CpuOpsLimitsTest, RefusesByNameWhatTheKernelsDoNotHold) {
   shape.head_dim = 4096;
   EXPECT_EQ((*ops)->prepare(shape, {}).error().message, "head_dim: expected at most 1024 on the CPU, found 4096");
   shape.head_dim = 64;
-  EXPECT_EQ((*ops)->prepare(shape, Precision::all(DType::kF16)).error().param, "--dtype");
+  EXPECT_EQ((*ops)->prepare(shape, Precision::all(DType::kF16)).error().message,
+            "f16 is computed on a GPU alone; on a CPU: auto, f32, bf16");
+  EXPECT_EQ((*ops)->prepare(shape, Precision::of(DType::kE4m3)).error().message,
+            "fp8 is computed on a GPU alone; on a CPU: auto, f32, bf16");
   EXPECT_EQ((*ops)->prepare(shape, {DType::kF32, DType::kF32, DType::kBf16}).error().param, "--dtype");
 }
 
