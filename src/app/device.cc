@@ -45,6 +45,7 @@ Result<OpenDevice> open_cuda(int index) {
   device.model = (*ops)->name();
   try {
     device.room = (*ops)->room();
+    device.bus_id = (*ops)->bus_id();
   } catch (const std::exception& error) {
     return Error{ErrorCode::kUnavailable, device.name + ": " + error.what(), "--device", 0};
   }

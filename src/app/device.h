@@ -19,6 +19,7 @@ namespace quern {
 struct Device {
   std::string name;                // "cpu", "cuda:0": the label of metrics
   std::string model;               // the processor's instruction set, or the card's name
+  std::string bus_id;              // of a GPU: see Ops
   std::string notice;              // why auto took the CPU; else empty
   std::optional<DeviceRoom> room;  // when it was opened; nothing where the memory is the host's
 

@@ -97,13 +97,18 @@ Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const 
   return std::make_unique<ModelStack>(folder, std::move(opened.device), std::move(*runner), scheduler);
 }
 
+Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
+                                               OpenDevice opened, const MachineLimits& machine) {
+  const Device device = opened.device;
+  return load_model(folder, options, std::move(opened), make_scheduler_config(folder, options, device),
+                    [&](const MemoryPlan& plan) { return check_memory(plan, machine, device); });
+}
+
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options) {
   const MachineLimits machine = read_machine_limits();
   auto opened = open_device(options, machine);
   if (!opened) return opened.error();
-  const Device device = opened->device;
-  return load_model(folder, options, std::move(*opened), make_scheduler_config(folder, options, device),
-                    [&](const MemoryPlan& plan) { return check_memory(plan, machine, device); });
+  return load_model(folder, options, std::move(*opened), machine);
 }
 
 MakeReplica ModelStack::replica() { return local_replica(*runner_, scheduler_config_.batches_in_flight_max); }

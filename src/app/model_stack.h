@@ -61,7 +61,10 @@ using ApproveMemory = std::function<Result<void>(const MemoryPlan& plan)>;
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
                                                OpenDevice opened, const SchedulerConfig& scheduler,
                                                const ApproveMemory& approve);
-/// For a command that computes: on the device that the flags name, within its and the machine's memory.
+/// For a command that computes: within the device's and the machine's memory.
+Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
+                                               OpenDevice opened, const MachineLimits& machine);
+/// The same on the device that the flags name.
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options);
 
 /// Submits one Job of these tokens and waits for its Output.

@@ -104,7 +104,7 @@ Result<void> Service::prepare() {
                       {"quern.device_model", opened_.device.model},
                       {"quern.notice", opened_.device.notice}});
   if (opened_.device.is_gpu()) {
-    auto monitor = GpuMonitor::start(metrics_);
+    auto monitor = GpuMonitor::start(metrics_, opened_.device.bus_id);
     if (monitor) gpu_monitor_ = std::move(*monitor);
     if (!monitor) log_warn("no metrics of the GPU", {{"quern.notice", monitor.error().message}});
   }

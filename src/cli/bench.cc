@@ -186,7 +186,7 @@ Result<void> bench_engine(ModelStack& stack, const BenchOptions& options) {
   const auto ids = encode_text(stack.folder(), "", options.text, false);
   if (!ids) return ids.error();
   Engine engine({stack.scheduler_config()}, {stack.replica()});
-  const auto rate = closed_loop_inputs_per_second(engine, *ids, options.in_flight, options.seconds);
+  const auto rate = closed_loop_inputs_per_second(engine, {*ids}, options.in_flight, options.seconds);
   if (!rate) return rate.error();
   std::printf("%d inputs of %zu tokens in flight: %.1f inputs/s, %.0f tokens/s, commit %s\n", options.in_flight,
               ids->size(), *rate, *rate * static_cast<double>(ids->size()), kCommit);
@@ -198,7 +198,7 @@ Result<void> run_gpu_case(ModelStack& stack, const Case& one, double seconds) {
   const auto inputs = random_inputs(one, stack.folder().vocab_rows());
   if (auto verified = verify(stack, inputs); !verified) return verified;
   Engine engine({stack.scheduler_config()}, {stack.replica()});
-  const auto rate = closed_loop_inputs_per_second(engine, inputs[0], one.inputs, seconds);
+  const auto rate = closed_loop_inputs_per_second(engine, inputs, one.inputs, seconds);
   if (!rate) return rate.error();
   std::printf("| %dx%d | %.1f | %.0f | %s |\n", one.tokens, one.inputs, *rate, *rate * one.tokens, kCommit);
   std::fflush(stdout);

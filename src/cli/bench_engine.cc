@@ -10,14 +10,14 @@
 namespace quern {
 namespace {
 
-/// Keeps a fixed number of equal Jobs in the engine: each one that ends is followed by the next.
+/// Keeps a fixed number of Jobs in the engine: each one that ends is followed by the next.
 class ClosedLoop {
  public:
-  ClosedLoop(Engine& engine, std::vector<int32_t> ids) : engine_(engine), ids_(std::move(ids)) {}
+  ClosedLoop(Engine& engine, const std::vector<std::vector<int32_t>>& inputs) : engine_(engine), inputs_(inputs) {}
 
   void add() {
     std::vector<Job> jobs(1);
-    jobs[0].token_ids = ids_;
+    jobs[0].token_ids = inputs_[next_++ % inputs_.size()];
     jobs[0].completion = [this](const Result<Output>& outcome, const JobTiming&) { on_ended(outcome.ok()); };
     if (!engine_.submit(std::move(jobs)) && !stopped_) failed_ = true;
   }
@@ -33,7 +33,8 @@ class ClosedLoop {
   }
 
   Engine& engine_;
-  const std::vector<int32_t> ids_;
+  const std::vector<std::vector<int32_t>>& inputs_;
+  std::atomic<size_t> next_{0};
   std::atomic<int64_t> ended_{0};
   std::atomic<bool> failed_{false};
   std::atomic<bool> stopped_{false};
@@ -43,9 +44,10 @@ void sleep_s(double seconds) { std::this_thread::sleep_for(std::chrono::duration
 
 }  // namespace
 
-Result<double> closed_loop_inputs_per_second(Engine& engine, const std::vector<int32_t>& ids, int in_flight,
-                                             double seconds) {
-  ClosedLoop loop(engine, ids);
+Result<double> closed_loop_inputs_per_second(Engine& engine, const std::vector<std::vector<int32_t>>& inputs,
+                                             int in_flight, double seconds) {
+  QUERN_CHECK(!inputs.empty(), "a closed loop needs an input");
+  ClosedLoop loop(engine, inputs);
   for (int i = 0; i < in_flight; ++i) loop.add();
   sleep_s(seconds / 4);  // until the batches have found their size
   const int64_t begin_us = now_us(), begin = loop.ended();

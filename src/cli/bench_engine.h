@@ -9,9 +9,9 @@
 
 namespace quern {
 
-/// Inputs per second while `in_flight` copies of `ids` are always in the engine. Drains the engine at the end. An Error
-/// when a Job failed.
-Result<double> closed_loop_inputs_per_second(Engine& engine, const std::vector<int32_t>& ids, int in_flight,
-                                             double seconds);
+/// Inputs per second while `in_flight` of `inputs`, each in its turn, are always in the engine. Drains the engine at
+/// the end. An Error when a Job failed.
+Result<double> closed_loop_inputs_per_second(Engine& engine, const std::vector<std::vector<int32_t>>& inputs,
+                                             int in_flight, double seconds);
 
 }  // namespace quern

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +12,7 @@
 #include "cli/nearest.h"
 #include "cli/options.h"
 #include "cli/report.h"
+#include "cli/side_file.h"
 
 namespace quern {
 namespace {
@@ -116,38 +119,144 @@ TEST_F(CliTest, BadJsonLineIsNamed) {
   EXPECT_NE(second.error().message.find("in.jsonl:2"), std::string::npos) << second.error().message;
 }
 
-/// Whole rows survive an interruption, the row cut short does not, and other settings are refused.
-TEST_F(CliTest, OutputContinuesBehindTheLastWholeRow) {
+class OutputTest : public CliTest {
+ protected:
+  OutputOptions options(const std::string& name) { return {path(name), "auto", 2, false, "model A"}; }
+  static Result<void> begin_and_write(OutputWriter& writer, std::vector<float> values) {
+    if (auto begun = writer.begin(); !begun) return begun;
+    for (float v : values) {
+      if (auto written = writer.write("", {v, -v}, static_cast<uint64_t>(v)); !written) return written;
+    }
+    return {};
+  }
+  static std::string refusal(const OutputOptions& options) {
+    const auto writer = OutputWriter::open(options);
+    return writer ? "" : writer.error().message;
+  }
+};
+
+/// Rows that were flushed survive an interruption, what is behind them does not; other settings are refused.
+TEST_F(OutputTest, ContinuesBehindTheLastFlushedRow) {
   for (const std::string name : {"out.jsonl", "out.npy"}) {
-    OutputOptions options{path(name), "auto", 2, false, "model A"};
     std::string complete;
     {
-      auto writer = OutputWriter::open(options);
+      auto writer = OutputWriter::open(options(name));
       ASSERT_TRUE(writer.ok()) << writer.error().message;
-      for (float v : {1.f, 2.f, 3.f}) ASSERT_TRUE(writer->write("", {v, -v}).ok());
-      ASSERT_TRUE(writer->close(0).ok());
+      ASSERT_TRUE(begin_and_write(*writer, {1, 2, 3}).ok());
+      ASSERT_TRUE(writer->close(3).ok());
       complete = read(name);
     }
-    const auto again = OutputWriter::open(options);
+    const auto again = OutputWriter::open(options(name));
     ASSERT_TRUE(again.ok() && again->was_complete()) << "a complete file must not be overwritten";
-    EXPECT_TRUE(again->check_input(0).ok());
+    EXPECT_TRUE(again->check_input(3).ok());
     EXPECT_FALSE(again->check_input(1).ok()) << "of another input";
 
-    write(name, complete.substr(0, complete.size() - 5));
-    write(name + ".progress", "model B");
-    const auto other = OutputWriter::open(options);
-    ASSERT_FALSE(other.ok());
-    EXPECT_NE(other.error().message.find("model B"), std::string::npos);
+    for (const size_t cut : {0, 5}) {
+      OutputOptions anew = options(name);
+      anew.overwrite = true;
+      {
+        auto writer = OutputWriter::open(anew);
+        ASSERT_TRUE(writer.ok() && begin_and_write(*writer, {1, 2}).ok() && writer->flush().ok());
+        ASSERT_TRUE(writer->write("", {7, 7}, 7).ok());  // of which .progress says nothing
+      }
+      const std::string begun = read(name);
+      write(name, begun.substr(0, begun.size() - cut));
+      OutputOptions other = options(name);
+      other.settings = "model B";
+      EXPECT_NE(refusal(other).find("model A"), std::string::npos) << refusal(other);
 
-    write(name + ".progress", "model A");
-    auto writer = OutputWriter::open(options);
-    ASSERT_TRUE(writer.ok()) << writer.error().message;
-    EXPECT_EQ(writer->rows(), 2);
-    ASSERT_TRUE(writer->write("", {3.f, -3.f}).ok());
-    ASSERT_TRUE(writer->close(0).ok());
-    EXPECT_EQ(read(name), complete);
-    EXPECT_FALSE(std::filesystem::exists(path(name) + ".progress"));
+      auto writer = OutputWriter::open(options(name));
+      ASSERT_TRUE(writer.ok()) << writer.error().message;
+      EXPECT_EQ(writer->rows(), 2);
+      EXPECT_TRUE(writer->check_begun(2).ok());
+      EXPECT_FALSE(writer->check_begun(1).ok()) << "of another input";
+      ASSERT_TRUE(begin_and_write(*writer, {3}).ok());
+      ASSERT_TRUE(writer->close(3).ok());
+      EXPECT_EQ(read(name), complete);
+      EXPECT_FALSE(std::filesystem::exists(path(name) + ".progress"));
+    }
   }
+}
+
+TEST_F(OutputTest, RowsThatWereTakenAwaySinceAreMissed) {
+  for (const std::string name : {"out.jsonl", "out.npy"}) {
+    {
+      auto writer = OutputWriter::open(options(name));
+      ASSERT_TRUE(writer.ok() && begin_and_write(*writer, {1, 2}).ok() && writer->flush().ok());
+    }
+    const std::string begun = read(name);
+    write(name, begun.substr(0, begun.size() - 1));
+    auto writer = OutputWriter::open(options(name));
+    ASSERT_TRUE(writer.ok());
+    EXPECT_NE(writer->begin().error().message.find("holds 1 rows"), std::string::npos);
+    EXPECT_EQ(read(name).size(), begun.size() - 1);
+  }
+}
+
+/// A file beside the output that somebody else wrote is neither overwritten nor removed.
+TEST_F(OutputTest, WhatIsNotOursIsNotTouched) {
+  for (const std::string foreign : {"out.npy.done", "out.npy.progress", "out.npy.progress.new"}) {
+    for (const bool overwrite : {false, true}) {
+      write(foreign, "precious");
+      write("out.npy", "old");
+      OutputOptions wanted = options("out.npy");
+      wanted.overwrite = overwrite;
+      auto writer = OutputWriter::open(wanted);
+      const auto begun = writer ? writer->begin() : Result<void>(writer.error());
+      ASSERT_FALSE(begun.ok()) << foreign;
+      if (overwrite || foreign != "out.npy.progress.new") {
+        EXPECT_NE(begun.error().message.find(foreign + " was not written by quern embed"), std::string::npos)
+            << begun.error().message;
+      }
+      EXPECT_EQ(read(foreign), "precious");
+      EXPECT_EQ(read("out.npy"), "old");
+      std::filesystem::remove(path(foreign));
+      std::filesystem::remove(path("out.npy.done"));
+      std::filesystem::remove(path("out.npy.progress"));
+    }
+  }
+}
+
+/// No file of this process may grow beyond so many bytes: as on a full disk.
+class FileBytesMax {
+ public:
+  explicit FileBytesMax(rlim_t bytes) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit = before_;
+    limit.rlim_cur = bytes;
+    setrlimit(RLIMIT_FSIZE, &limit);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+  }
+  ~FileBytesMax() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int) = nullptr;
+};
+
+/// A full disk while a file beside the output is written is an error, and what was there before stays whole.
+TEST_F(OutputTest, AFullDiskIsNeverDone) {
+  OutputOptions wanted = options("out.npy");
+  wanted.settings.assign(600, 'x');
+  auto writer = OutputWriter::open(wanted);
+  ASSERT_TRUE(writer.ok() && begin_and_write(*writer, {1}).ok() && writer->flush().ok());
+  const std::string before = read("out.npy.progress");
+  ASSERT_TRUE(writer->write("", {2, -2}, 2).ok());
+  {
+    const FileBytesMax full(512);
+    EXPECT_FALSE(writer->flush().ok());
+    EXPECT_EQ(read("out.npy.progress"), before);
+    EXPECT_FALSE(SideFile(path("out.npy.done")).write(wanted.settings).ok());
+    EXPECT_FALSE(writer->close(2).ok());
+  }
+  EXPECT_FALSE(std::filesystem::exists(path("out.npy.done")));
+  EXPECT_FALSE(std::filesystem::exists(path("out.npy.done.new")));
+  ASSERT_TRUE(writer->close(2).ok());
+  const auto again = OutputWriter::open(wanted);
+  EXPECT_TRUE(again.ok() && again->was_complete() && again->check_input(2).ok());
 }
 
 TEST(Describe, NamesWhatIsAtFaultOnce) {

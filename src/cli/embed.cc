@@ -21,13 +21,14 @@ namespace quern {
 namespace {
 
 constexpr size_t kInputsInFlightMax = 1024;  // read ahead of the model; bounds memory
-constexpr int64_t kFlushRows = 64;           // a kill -9 costs at most this many rows of work
+constexpr int64_t kFlushRows = 64;           // a kill -9 costs about this many rows of work
 
 /// An input on its way: its answer may come before that of an earlier one, it is written behind it.
 struct Pending {
   std::string id_json;
   int64_t line = 0;
   int64_t tokens = 0;
+  uint64_t input_hash = 0;
   std::shared_ptr<std::promise<Result<Output>>> promise;
   std::future<Result<Output>> vector;
 };
@@ -47,13 +48,16 @@ Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFolder
                           "--prompt-name");
 }
 
-/// All that the vectors depend on: a run is continued only under the same line.
-std::string settings_line(const EmbedOptions& options, const ModelStack& stack, int32_t dimensions) {
+/// All that the vectors depend on: a run is continued only under the same line. What dtype "auto" is follows from the
+/// model and the device; how sums are associated, from the device's model.
+std::string settings_line(const EmbedOptions& options, const ModelFolder& folder, const Device& device,
+                          int32_t dimensions) {
   std::ostringstream line;
-  line << "model=" << stack.folder().dir << " dtype=" << stack.dtype_name() << " input=" << options.input
-       << " prompt-name=" << options.prompt_name << " instruction=" << options.instruction
-       << " dimensions=" << dimensions << " context-length=" << stack.folder().context_tokens_max
-       << " truncate=" << options.truncate << " append-eos=" << options.model.append_eos;
+  line << "model=" << folder.dir << " dtype=" << options.model.dtype << " device=" << (device.is_gpu() ? "cuda" : "cpu")
+       << " (" << device.model << ") input=" << options.input << " prompt-name=" << options.prompt_name
+       << " instruction=" << options.instruction << " dimensions=" << dimensions
+       << " context-length=" << folder.context_tokens_max << " truncate=" << options.truncate
+       << " append-eos=" << options.model.append_eos;
   return line.str();
 }
 
@@ -64,7 +68,6 @@ class EmbedRun {
 
   Result<void> run(InputReader& reader, OutputWriter& writer) {
     const int64_t rows_before = writer.rows();
-    if (auto skipped = reader.skip(writer.rows()); !skipped) return skipped.error();
     ProgressBar bar("embed", "texts", reader.count_records());
     const int64_t begin_us = now_us();
     Result<void> outcome;
@@ -109,6 +112,7 @@ class EmbedRun {
     Pending pending{std::move(record.id_json),
                     record.line,
                     static_cast<int64_t>(ids->size()),
+                    record.input_hash,
                     std::make_shared<std::promise<Result<Output>>>(),
                     {}};
     pending.vector = pending.promise->get_future();
@@ -128,7 +132,7 @@ class EmbedRun {
     Result<Output> vector = pending.vector.get();
     if (!vector) return vector.error();
     if (auto done = cut(vector->values, dimensions_, true); !done) return done;
-    if (auto written = writer.write(pending.id_json, vector->values); !written) return written;
+    if (auto written = writer.write(pending.id_json, vector->values, pending.input_hash); !written) return written;
     tokens_ += pending.tokens;
     if (writer.rows() % kFlushRows == 0) {
       if (auto flushed = writer.flush(); !flushed) return flushed;
@@ -173,19 +177,25 @@ Result<void> embed_file(const EmbedOptions& options) {
   }
   auto reader = InputReader::open(options.input, options.input_format);
   if (!reader) return reader.error();
-  auto stack = load_model(*files, options.model);
-  if (!stack) return stack.error();
+  const MachineLimits machine = read_machine_limits();
+  auto opened = open_device(options.model, machine);
+  if (!opened) return opened.error();
 
   const int32_t dimensions = options.dimensions == 0 ? width : options.dimensions;
   auto writer = OutputWriter::open({options.output, options.output_format, dimensions, options.overwrite,
-                                    settings_line(options, **stack, dimensions)});
+                                    settings_line(options, *files, opened->device, dimensions)});
   if (!writer) return writer.error();
   if (writer->was_complete()) return confirm_complete(options, *reader, *writer);
+  if (auto skipped = reader->skip(writer->rows()); !skipped) return skipped;
+  if (auto same = writer->check_begun(reader->hash()); !same) return same;
+  auto stack = load_model(*files, options.model, std::move(*opened), machine);
+  if (!stack) return stack.error();
   SchedulerConfig scheduler = (*stack)->scheduler_config();
   scheduler.brief_batch_tokens_max = 0;  // nobody waits for one text of a file
   scheduler.queue_tokens_max = static_cast<int64_t>(kInputsInFlightMax + 1) * scheduler.context_tokens_max;
   Engine engine({scheduler}, {(*stack)->replica()});
   if (auto checked = check_model(**stack, engine, options.model); !checked) return checked.error();
+  if (auto begun = writer->begin(); !begun) return begun;
   return EmbedRun(options, **stack, engine, std::move(*prompt), dimensions).run(*reader, *writer);
 }
 

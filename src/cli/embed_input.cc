@@ -53,17 +53,17 @@ Result<void> check_text(const std::string& line, const std::string& where) {
 Result<InputRecord> parse_record(const std::string& line, int64_t number, const std::string& where) {
   simdjson::dom::parser parser;
   simdjson::dom::element document;
-  if (parser.parse(line).get(document) == simdjson::SUCCESS && document.is_array()) {
+  if (parser.parse(line).get(document) != simdjson::SUCCESS) return invalid_argument(where + "not a JSON object");
+  if (document.is_array())
     return invalid_argument(where + "a JSON array, expected one object a line: jq -c '.[]' FILE > texts.jsonl");
-  }
   simdjson::dom::object object;
-  if (parser.parse(line).get(object) != simdjson::SUCCESS) return invalid_argument(where + "not a JSON object");
+  if (document.get(object) != simdjson::SUCCESS) return invalid_argument(where + "not a JSON object");
   std::string_view text;
   if (object["text"].get(text) != simdjson::SUCCESS && object["input"].get(text) != simdjson::SUCCESS) {
     return invalid_argument(where + "no string under \"text\" (or \"input\")");
   }
   if (text.empty()) return invalid_argument(where + "the text is empty; at least one character is needed");
-  InputRecord record{number, "", std::string(text)};
+  InputRecord record{number, "", std::string(text), 0};
   simdjson::dom::element id;
   if (object["id"].get(id) == simdjson::SUCCESS) record.id_json = simdjson::minify(id);
   return record;
@@ -92,10 +92,12 @@ Result<InputReader> InputReader::open(const std::string& path, const std::string
 
 std::istream& InputReader::stream() { return path_ == "-" ? std::cin : file_; }
 
-bool InputReader::read_line(std::string& line) {
+bool InputReader::read_line(std::string& line, uint64_t* hash) {
   while (std::getline(stream(), line)) {
-    for (const char c : line) hash_ = (hash_ ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-    hash_ = (hash_ ^ '\n') * 0x100000001b3;
+    if (hash != nullptr) {
+      for (const char c : line) *hash = (*hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+      *hash = (*hash ^ '\n') * 0x100000001b3;
+    }
     if (line_++ == 0 && line.starts_with(kBom)) line.erase(0, kBom.size());
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (!jsonl_ || !is_blank(line)) return true;
@@ -105,13 +107,20 @@ bool InputReader::read_line(std::string& line) {
 
 Result<std::optional<InputRecord>> InputReader::next() {
   std::string line;
-  if (!read_line(line)) return std::optional<InputRecord>();
+  if (!read_line(line, &hash_)) return std::optional<InputRecord>();
+  auto record = check_record(std::move(line));
+  if (record) (*record)->input_hash = hash_;
+  return record;
+}
+
+/// Of the line that was read last.
+Result<std::optional<InputRecord>> InputReader::check_record(std::string line) const {
   const int64_t number = line_ - 1;
   const std::string where = path_ + ":" + std::to_string(line_) + ": ";
   if (number == 0 && (line.starts_with("\xFF\xFE") || line.starts_with("\xFE\xFF")))
     return invalid_argument(where + "in UTF-16, expected UTF-8: iconv -f UTF-16 -t UTF-8", "");
   if (auto checked = check_text(line, where); !checked) return checked.error();
-  if (!jsonl_) return std::optional<InputRecord>(InputRecord{number, "", std::move(line)});
+  if (!jsonl_) return std::optional<InputRecord>(InputRecord{number, "", std::move(line), 0});
   auto record = parse_record(line, number, where);
   if (!record) return record.error();
   return std::optional<InputRecord>(std::move(*record));
@@ -120,7 +129,7 @@ Result<std::optional<InputRecord>> InputReader::next() {
 Result<void> InputReader::skip(int64_t records) {
   std::string line;
   for (int64_t done = 0; done < records; ++done) {
-    if (!read_line(line)) {
+    if (!read_line(line, &hash_)) {
       return invalid_argument(path_ + " has " + std::to_string(done) + " texts, but " + std::to_string(records) +
                                   " were done before: it is not the input of the interrupted run",
                               "--input");
@@ -137,7 +146,7 @@ int64_t InputReader::count_records() const {
   other.jsonl_ = jsonl_;
   other.file_.open(path_, std::ios::binary);
   int64_t records = 0;
-  for (std::string line; other.read_line(line);) ++records;
+  for (std::string line; other.read_line(line, nullptr);) ++records;
   return records;
 }
 

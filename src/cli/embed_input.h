@@ -17,6 +17,7 @@ struct InputRecord {
   int64_t line = 0;     // 0-based
   std::string id_json;  // the record's "id" as JSON; empty when it has none
   std::string text;
+  uint64_t input_hash = 0;  // of all bytes up to the end of this record
 };
 
 class InputReader {
@@ -43,8 +44,10 @@ class InputReader {
  private:
   InputReader() = default;
   std::istream& stream();
-  /// The next line that is a record, without its end; false at the end of the input.
-  bool read_line(std::string& line);
+  /// The next line that is a record, without its end; false at the end of the input. `hash`: takes in the bytes read,
+  /// where it is not null.
+  bool read_line(std::string& line, uint64_t* hash);
+  Result<std::optional<InputRecord>> check_record(std::string line) const;
 
   std::string path_;
   bool jsonl_ = false;

@@ -2,37 +2,27 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
+#include <tuple>
 
 namespace quern {
 namespace {
 
 constexpr size_t kNpyHeaderBytes = 128;
 
-std::string done_path(const std::string& output) { return output + ".done"; }
-std::string progress_path(const std::string& output) { return output + ".progress"; }
-
-/// Of a file beside the output, which holds a few lines: no more than that, whatever it is.
-std::string read_file(const std::string& path) {
-  constexpr std::streamsize kBytesMax = 64 * 1024;
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kBytesMax, '\0');
-  file.read(text.data(), kBytesMax);
-  text.resize(static_cast<size_t>(file.gcount()));
-  return text;
-}
-
-/// Bytes and count of the complete lines of a file; what follows the last '\n' was cut short.
-std::pair<int64_t, int64_t> complete_lines(const std::string& path) {
+/// Bytes and count of the complete lines of a file, up to `lines_max`; what follows the last '\n' was cut short.
+std::pair<int64_t, int64_t> complete_lines(const std::string& path, int64_t lines_max) {
   std::ifstream file(path, std::ios::binary);
   std::vector<char> buffer(1 << 20);
   int64_t offset = 0, complete_bytes = 0, lines = 0;
   while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())), file.gcount() > 0) {
-    for (std::streamsize i = 0; i < file.gcount(); ++i) {
+    for (std::streamsize i = 0; i < file.gcount() && lines < lines_max; ++i) {
       if (buffer[static_cast<size_t>(i)] != '\n') continue;
       ++lines;
       complete_bytes = offset + i + 1;
@@ -42,11 +32,27 @@ std::pair<int64_t, int64_t> complete_lines(const std::string& path) {
   return {complete_bytes, lines};
 }
 
+/// The number between `before` and `after` at the head of `text`, which is cut off.
+template <typename Number>
+bool take_number(std::string_view& text, std::string_view before, std::string_view after, Number& number) {
+  if (!text.starts_with(before)) return false;
+  text.remove_prefix(before.size());
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
+  text.remove_prefix(static_cast<size_t>(end - text.data()));
+  if (failed != std::errc() || !text.starts_with(after)) return false;
+  text.remove_prefix(after.size());
+  return true;
+}
+
+constexpr std::string_view kDoneRows = "\noutput bytes ", kBegunRows = "\nrows ", kInputHash = "\ninput hash ";
+
+/// What of the text of a file beside the output are its settings.
+std::string settings_of(const std::string& text, std::string_view behind) { return text.substr(0, text.rfind(behind)); }
+
 }  // namespace
 
 Result<OutputWriter> OutputWriter::open(const OutputOptions& options) {
-  OutputWriter writer;
-  writer.options_ = options;
+  OutputWriter writer(options);
   const std::string& format = options.format;
   if (format != "auto" && format != "jsonl" && format != "npy") {
     return invalid_argument("--output-format is \"" + format + "\"; allowed: auto, jsonl, npy", "--output-format");
@@ -62,58 +68,39 @@ Result<OutputWriter> OutputWriter::open(const OutputOptions& options) {
   if (options.path == "-") {
     if (writer.npy_)
       return invalid_argument("a .npy file cannot be written to stdout; name a file with --output", "--output");
-    writer.file_.reset(stdout);
     return writer;
   }
-  if (auto opened = writer.open_file(); !opened) return opened.error();
+  if (auto looked = writer.look(); !looked) return looked.error();
   return writer;
 }
 
-Result<void> OutputWriter::open_file() {
+Result<void> OutputWriter::look() {
   const std::string& path = options_.path;
   std::error_code failed;
   const bool exists = std::filesystem::exists(path, failed);
   if (failed) return invalid_argument("cannot look at " + path + ": " + failed.message(), "--output");
-  const bool interrupted = exists && std::filesystem::exists(progress_path(path), failed);
   if (std::filesystem::is_directory(path, failed))
     return invalid_argument(path + ": expected a file, found a folder", "--output");
   regular_ = !exists || std::filesystem::is_regular_file(path, failed);
-  if (exists && regular_ && !options_.overwrite) {
-    if (!interrupted) return open_complete();
-    const std::string before = read_file(progress_path(path));
-    if (before != options_.settings) {
-      return invalid_argument(path + " was begun with other settings (" + before + "; now " + options_.settings +
-                                  "); use the same ones to continue it, or --overwrite it",
-                              "--output");
-    }
-    return continue_file();
-  }
-  if (regular_) {
-    std::filesystem::remove(done_path(path), failed);
-    std::ofstream(progress_path(path), std::ios::binary) << options_.settings;
-  }
-  file_.reset(std::fopen(path.c_str(), "w+b"));
-  if (!file_) return invalid_argument("cannot write " + path + ": " + std::strerror(errno), "--output");
-  return npy_ ? write_npy_header() : Result<void>();
+  if (!regular_) return {};
+  const auto done = done_file_.read();
+  if (!done) return done.error();
+  const auto progress = progress_file_.read();
+  if (!progress) return progress.error();
+  if (!exists || options_.overwrite) return {};
+  return *progress ? look_at_begun(**progress) : look_at_complete(done->value_or(""));
 }
 
-std::string OutputWriter::done_text(uint64_t input_hash) const {
-  std::error_code failed;
-  return options_.settings + "\noutput bytes " + std::to_string(std::filesystem::file_size(options_.path, failed)) +
-         "\ninput hash " + std::to_string(input_hash) + "\n";
-}
-
-Result<void> OutputWriter::open_complete() {
+Result<void> OutputWriter::look_at_complete(const std::string& done) {
   const std::string& path = options_.path;
-  const std::string done = read_file(done_path(path));
   if (done.empty()) {
-    return invalid_argument(path + " exists and is complete, and no " + done_path(path) +
+    return invalid_argument(path + " exists and is complete, and no " + done_file_.path() +
                                 " says of what; choose another --output, or --overwrite it",
                             "--output");
   }
-  if (!done.starts_with(options_.settings + "\noutput bytes ")) {
+  if (!done.starts_with(options_.settings + std::string(kDoneRows))) {
     return invalid_argument(path + " exists and is complete, made with other settings (" +
-                                done.substr(0, done.rfind("\noutput bytes ")) + "; now " + options_.settings +
+                                settings_of(done, kDoneRows) + "; now " + options_.settings +
                                 "); choose another --output, or --overwrite it",
                             "--output");
   }
@@ -121,32 +108,95 @@ Result<void> OutputWriter::open_complete() {
   return {};
 }
 
-Result<void> OutputWriter::check_input(uint64_t input_hash) const {
-  if (done_ == done_text(input_hash)) return {};
-  return invalid_argument(options_.path + " exists and is complete, but it or its input has changed since; choose " +
-                              "another --output, or --overwrite it",
-                          "--output");
+Result<void> OutputWriter::look_at_begun(const std::string& progress) {
+  std::string_view rest = progress;
+  if (!progress.starts_with(options_.settings + std::string(kBegunRows))) {
+    return invalid_argument(options_.path + " was begun with other settings (" + settings_of(progress, kBegunRows) +
+                                "; now " + options_.settings + "); use the same ones to continue it, or --overwrite it",
+                            "--output");
+  }
+  rest.remove_prefix(options_.settings.size());
+  if (!take_number(rest, kBegunRows, "", rows_) || !take_number(rest, kInputHash, "\n", input_hash_) || rows_ < 0) {
+    return invalid_argument(progress_file_.path() + " is damaged, so that " + options_.path +
+                                " cannot be continued; choose another --output, or --overwrite it",
+                            "--output");
+  }
+  begun_ = true;
+  return {};
+}
+
+Result<void> OutputWriter::check_begun(uint64_t input_hash) const {
+  if (!begun_ || rows_ == 0 || input_hash == input_hash_) return {};
+  return invalid_argument(
+      "the first " + std::to_string(rows_) + " texts are not those that " + options_.path +
+          " was begun with: the input has changed since; choose another --output, or --overwrite it",
+      "--input");
+}
+
+Result<void> OutputWriter::begin() {
+  const std::string& path = options_.path;
+  if (path == "-") {
+    file_.reset(stdout);
+    return {};
+  }
+  if (begun_) return continue_file();
+  if (regular_) {
+    if (auto removed = done_file_.remove(); !removed) return removed;
+    if (auto written = write_progress(); !written) return written;
+  }
+  file_.reset(std::fopen(path.c_str(), "w+b"));
+  if (!file_) return invalid_argument("cannot write " + path + ": " + std::strerror(errno), "--output");
+  return npy_ ? write_npy_header() : Result<void>();
 }
 
 Result<void> OutputWriter::continue_file() {
   const std::string& path = options_.path;
   std::error_code failed;
-  int64_t keep_bytes = 0;
+  int64_t keep_bytes = 0, rows = 0;
   if (npy_) {
     const auto size = static_cast<int64_t>(std::filesystem::file_size(path, failed));
     if (failed) return invalid_argument("cannot look at " + path + ": " + failed.message(), "--output");
     const int64_t row_bytes = int64_t{4} * options_.dimensions;
-    rows_ = std::max<int64_t>(0, (size - static_cast<int64_t>(kNpyHeaderBytes)) / row_bytes);
-    keep_bytes = static_cast<int64_t>(kNpyHeaderBytes) + rows_ * row_bytes;
+    rows = std::clamp<int64_t>((size - static_cast<int64_t>(kNpyHeaderBytes)) / row_bytes, 0, rows_);
+    keep_bytes = static_cast<int64_t>(kNpyHeaderBytes) + rows * row_bytes;
   } else {
-    std::tie(keep_bytes, rows_) = complete_lines(path);
+    std::tie(keep_bytes, rows) = complete_lines(path, rows_);
+  }
+  if (rows < rows_) {
+    return invalid_argument(path + " holds " + std::to_string(rows) + " rows, but " + progress_file_.path() + " says " +
+                                std::to_string(rows_) + ": it was changed since; choose another --output, " +
+                                "or --overwrite it",
+                            "--output");
   }
   std::filesystem::resize_file(path, static_cast<uintmax_t>(keep_bytes), failed);
+  if (failed) return invalid_argument("cannot continue " + path + ": " + failed.message(), "--output");
   file_.reset(std::fopen(path.c_str(), "r+b"));
-  if (failed || !file_ || std::fseek(file_.get(), 0, SEEK_END) != 0) {
+  if (!file_ || std::fseek(file_.get(), 0, SEEK_END) != 0) {
     return invalid_argument("cannot continue " + path + ": " + std::strerror(errno), "--output");
   }
   return npy_ ? write_npy_header() : Result<void>();
+}
+
+Result<void> OutputWriter::write_progress() const {
+  return progress_file_.write(options_.settings + std::string(kBegunRows) + std::to_string(rows_) +
+                              std::string(kInputHash) + std::to_string(input_hash_) + "\n");
+}
+
+Result<std::string> OutputWriter::done_text(uint64_t input_hash) const {
+  std::error_code failed;
+  const auto bytes = std::filesystem::file_size(options_.path, failed);
+  if (failed) return invalid_argument("cannot look at " + options_.path + ": " + failed.message(), "--output");
+  return options_.settings + std::string(kDoneRows) + std::to_string(bytes) + std::string(kInputHash) +
+         std::to_string(input_hash) + "\n";
+}
+
+Result<void> OutputWriter::check_input(uint64_t input_hash) const {
+  const auto now = done_text(input_hash);
+  if (!now) return now.error();
+  if (done_ == *now) return {};
+  return invalid_argument(options_.path + " exists and is complete, but it or its input has changed since; choose " +
+                              "another --output, or --overwrite it",
+                          "--output");
 }
 
 Result<void> OutputWriter::write_npy_header() {
@@ -169,7 +219,7 @@ Result<void> OutputWriter::write_npy_header() {
   return {};
 }
 
-Result<void> OutputWriter::write(const std::string& id_json, const std::vector<float>& row) {
+Result<void> OutputWriter::write(const std::string& id_json, const std::vector<float>& row, uint64_t input_hash) {
   QUERN_CHECK(row.size() == static_cast<size_t>(options_.dimensions), "a row of another width");
   line_.clear();
   if (npy_) {
@@ -189,6 +239,7 @@ Result<void> OutputWriter::write(const std::string& id_json, const std::vector<f
   }
   if (std::fwrite(line_.data(), 1, line_.size(), file_.get()) != line_.size()) return write_error();
   ++rows_;
+  input_hash_ = input_hash;
   return {};
 }
 
@@ -197,18 +248,19 @@ Result<void> OutputWriter::flush() {
     if (auto written = write_npy_header(); !written) return written;
   }
   if (std::fflush(file_.get()) != 0) return write_error();
-  return {};
+  if (!has_side_files()) return {};
+  if (fsync(fileno(file_.get())) != 0) return write_error();
+  return write_progress();
 }
 
 Result<void> OutputWriter::close(uint64_t input_hash) {
   if (auto flushed = flush(); !flushed) return flushed;
-  if (options_.path == "-" || !regular_) return {};
-  if (fsync(fileno(file_.get())) != 0) return write_error();
+  if (!has_side_files()) return {};
   file_.reset();
-  std::ofstream(done_path(options_.path), std::ios::binary) << done_text(input_hash);
-  std::error_code ignored;
-  std::filesystem::remove(progress_path(options_.path), ignored);
-  return {};
+  const auto done = done_text(input_hash);
+  if (!done) return done.error();
+  if (auto written = done_file_.write(*done); !written) return written;
+  return progress_file_.remove();
 }
 
 Error OutputWriter::write_error() const {

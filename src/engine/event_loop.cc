@@ -75,7 +75,7 @@ Result<std::vector<uint64_t>> EventLoop::submit(std::vector<Job> jobs, int64_t n
     fresh.push_back({std::move(job), JobTiming{now_us, 0, 0}});
     const Job& kept = fresh.back().job;
     fresh_ids.emplace(kept.id, std::prev(fresh.end()));
-    wanted.push_back({kept.id, &kept.token_ids, kept.deadline_us, kept.priority + is_brief});
+    wanted.push_back({kept.id, &kept.token_ids, kept.deadline_us, kept.priority, is_brief});
   }
   reserve_for(by_id_, fresh_ids.size());
   if (auto admitted = scheduler_.admit(wanted, now_us); !admitted) return with_retry_after(admitted.error());
@@ -87,10 +87,9 @@ Result<std::vector<uint64_t>> EventLoop::submit(std::vector<Job> jobs, int64_t n
 }
 
 bool EventLoop::is_brief(const std::vector<Job>& request) const {
-  if (config_.scheduler.brief_batch_tokens_max == 0) return false;
   size_t tokens = 0;
   for (const Job& job : request) tokens += job.token_ids.size();
-  return tokens <= static_cast<size_t>(config_.scheduler.brief_tokens_max);
+  return tokens > 0 && tokens <= static_cast<size_t>(config_.scheduler.brief_tokens());
 }
 
 void EventLoop::cancel(std::span<const uint64_t> job_ids, EndedJobs& ended) {
@@ -156,8 +155,7 @@ int64_t EventLoop::step(int64_t now_us, Turn& turn) {
 /// Of the next Batch.
 int32_t EventLoop::batch_tokens_max(int64_t now_us) const {
   const SchedulerConfig& limits = config_.scheduler;
-  return is_brief_time(now_us) ? std::min(limits.brief_batch_tokens_max, limits.batch_tokens_max)
-                               : limits.batch_tokens_max;
+  return is_brief_time(now_us) ? limits.small_batch_tokens_max() : limits.batch_tokens_max;
 }
 
 /// While queries come, what they wait for is what is under way: one small Batch.

@@ -249,7 +249,7 @@ void Connection::tick(int64_t now) {
     const HttpServerConfig& config = io_.config;
     if (phase_ == Phase::kLingering) {
       if (now >= linger_deadline_us_) close();
-    } else if (writing_ && takes_too_slowly(now)) {
+    } else if (writing_ && write_deadline_.is_over(now)) {
       io_.counters.timeouts.fetch_add(1, std::memory_order_relaxed);
       close();
     } else if (parser_) {  // also of a client that is written to

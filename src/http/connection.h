@@ -25,6 +25,7 @@
 #include "http/output_queue.h"
 #include "http/request_parser.h"
 #include "http/responder.h"
+#include "http/write_deadline.h"
 
 namespace quern {
 
@@ -74,7 +75,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void on_readable(const boost::system::error_code& wait_ec);
   void on_end_of_input();
   void on_client_gone();
-  bool takes_too_slowly(int64_t now) const;
   int64_t unpaid_bytes() const;
   void check_half_closed(int64_t now);
   void check_idle(int64_t now);
@@ -108,9 +108,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   int64_t request_started_us_ = 0;
   int64_t body_started_us_ = 0;  // 0 while the head is being read
   int64_t last_active_us_ = 0;
-  int64_t write_started_us_ = 0;  // since when the client has not taken all
-  int64_t written_bytes_ = 0;     // since then
-  int64_t write_progress_us_ = 0;
+  WriteDeadline write_deadline_{io_.config.write_timeout_ms * 1000, io_.config.write_bytes_per_s_min};
   int64_t linger_deadline_us_ = 0;
   int64_t half_close_deadline_us_ = 0;  // 0: no end of file, or its question has been asked
 

@@ -19,8 +19,7 @@ void Connection::pay_for(HttpResponse& response) {
 int64_t Connection::unpaid_bytes() const {
   int64_t bytes = output_.unpaid_bytes();
   for (const auto& slot : slots_) {
-    const HttpResponse& response = slot->response_;
-    if (slot->ready_ && response.lease.bytes() == 0) bytes += static_cast<int64_t>(response.body.capacity());
+    if (slot->ready_) bytes += slot->response_.unpaid_bytes();
   }
   return bytes;
 }
@@ -61,15 +60,11 @@ void Connection::append_response(Exchange& exchange) {
 }
 
 void Connection::write() {
-  if (!writing_) {
-    write_started_us_ = write_progress_us_ = now_us();
-    written_bytes_ = 0;
-  }
+  if (!writing_) write_deadline_.start(now_us());
   boost::system::error_code ec;
   const size_t bytes = output_.write_to(socket_, ec);
   io_.counters.bytes_sent.fetch_add(bytes, std::memory_order_relaxed);
-  if (bytes > 0) write_progress_us_ = now_us();
-  written_bytes_ += static_cast<int64_t>(bytes);
+  write_deadline_.took(static_cast<int64_t>(bytes), now_us());
   writing_ = ec == asio::error::would_block || ec == asio::error::try_again;
   if (writing_) {
     socket_.async_wait(tcp::socket::wait_write, [self = shared_from_this()](const boost::system::error_code& wait_ec) {
@@ -84,14 +79,6 @@ void Connection::write() {
   if (ec) return on_client_gone();
   last_active_us_ = now_us();
   if (phase_ == Phase::kClosing && slots_.empty()) finish();
-}
-
-// A bound on what a reader of single bytes can hold: its answer's bytes at the least rate, and the timeout.
-bool Connection::takes_too_slowly(int64_t now) const {
-  constexpr int64_t kUsPerSecond = 1'000'000;
-  const int64_t timeout_us = io_.config.write_timeout_ms * 1000;
-  const int64_t earned_us = written_bytes_ * kUsPerSecond / std::max<int64_t>(1, io_.config.write_bytes_per_s_min);
-  return now - write_progress_us_ > timeout_us || now - write_started_us_ > timeout_us + earned_us;
 }
 
 // All is written and we want to close. Closing a socket with unread bytes resets it, and the client may then never see

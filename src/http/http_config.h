@@ -28,7 +28,7 @@ struct HttpServerConfig {
   int64_t body_timeout_ms = 60'000;           // end of the head to the end of the body; 408
   int64_t idle_timeout_ms = 120'000;          // keep-alive with nothing in flight; closed silently
   int64_t write_timeout_ms = 30'000;          // without the client taking a single byte; cut
-  int64_t write_bytes_per_s_min = 16 * 1024;  // what it must take on average, write_timeout_ms aside; cut
+  int64_t write_bytes_per_s_min = 16 * 1024;  // what it must take on average; late by write_timeout_ms: cut
   int64_t half_close_grace_ms = 500;          // after the client's end of file: see Connection
   int64_t linger_timeout_ms = 2'000;          // reading on after an early refusal, so that the client sees it
   int64_t drain_timeout_ms = 30'000;          // stop(): in-flight work after that is cut

@@ -9,6 +9,7 @@
 #include "http/output_queue.h"
 #include "http/request_parser.h"
 #include "http/test_coding.h"
+#include "http/write_deadline.h"
 
 namespace quern {
 namespace {
@@ -78,6 +79,33 @@ TEST_F(HttpMemory, WrittenAnswersLetGo) {
   EXPECT_FALSE(queue.empty());
   EXPECT_LE(budget.used_bytes(), static_cast<int64_t>(kUnread * kBytes));
   EXPECT_LT(heap_bytes(), before + kUnread * kBytes + (1 << 20));
+}
+
+// As it was measured when the answer came: by what the body holds, in the queue too.
+TEST_F(HttpMemory, UnpaidIsMeasuredOneWay) {
+  HttpResponse response = text_response("short");
+  response.body.reserve(4000);
+  EXPECT_GE(response.unpaid_bytes(), 4000);
+  const int64_t unpaid = response.unpaid_bytes();
+  OutputQueue queue;
+  queue.add(std::move(response), {});
+  EXPECT_EQ(queue.unpaid_bytes(), unpaid);
+}
+
+TEST(WriteDeadline, MuchThatWasTakenIsNoRightToTakeLittle) {
+  constexpr int64_t kSecond = 1'000'000;
+  WriteDeadline deadline(30 * kSecond, 16 * 1024);
+  deadline.start(0);
+  deadline.took(int64_t{1} << 30, kSecond);  // 18 hours' worth
+  EXPECT_FALSE(deadline.is_over(31 * kSecond));
+  for (int64_t second = 2; second <= 60; ++second) deadline.took(1, second * kSecond);
+  EXPECT_TRUE(deadline.is_over(60 * kSecond));
+  deadline.start(0);
+  for (int64_t second = 1; second <= 600; ++second) {
+    EXPECT_FALSE(deadline.is_over(second * kSecond)) << "a reader at the least rate";
+    deadline.took(16 * 1024, second * kSecond);
+  }
+  EXPECT_TRUE(deadline.is_over(631 * kSecond)) << "nothing at all for the timeout";
 }
 
 TEST_F(HttpMemory, ACodedBodyThatHoldsNothingIsGivenUp) {

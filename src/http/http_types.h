@@ -90,6 +90,9 @@ struct HttpResponse {
   /// Serialised extra header lines; append through add_header().
   std::string header_lines;
 
+  /// Of a body that no lease pays for.
+  int64_t unpaid_bytes() const { return lease.bytes() == 0 ? static_cast<int64_t>(body.capacity()) : 0; }
+
   /// Appends "name: value". CR, LF and NUL in the value are dropped, so that no input can forge a header.
   void add_header(std::string_view name, std::string_view value);
 };

@@ -37,7 +37,7 @@ void OutputQueue::add(HttpResponse response, const Frame& frame) {
   }
   out.append("\r\n");
   if (frame.head_only || response.status == 204) return;
-  if (response.lease.bytes() == 0) unpaid_bytes_ += static_cast<int64_t>(response.body.size());
+  unpaid_bytes_ += response.unpaid_bytes();
   if (response.body.size() <= kSmallBodyBytes && piece.lease.absorb(response.lease)) {
     out.append(response.body);
   } else {

@@ -22,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -93,6 +94,8 @@ class Ops {
   virtual ~Ops() = default;
 
   virtual std::string_view name() const = 0;
+  /// A GPU's PCI bus id, by which its driver knows it whatever the order in which devices are shown; else "".
+  virtual std::string bus_id() const { return ""; }
   /// What to compute a checkpoint in that is stored as `stored`.
   virtual Precision preferred(DType stored) const = 0;
   /// Called once, before anything is allocated: an Error that names the first thing of the model or of `precision` that

@@ -13,6 +13,9 @@ enum class Mutant {
   kNoSkipLimit = 3,     // any number of short Jobs is passed over
   kNoSetAside = 4,      // a Job that waits for blocks is overtaken by all that fit
   kNoAgeing = 5,        // the shortest long Job takes all
+  kQueriesTakeAll = 6,  // queries take what long Jobs leave of a step although other short ones wait
+  kQueriesWait = 7,     // they come behind other short Jobs
+  kNeverCut = 8,        // a short Job that does not fit the rest of a small step waits for a large one
 };
 
 #ifdef QUERN_SCHED_MUTANT

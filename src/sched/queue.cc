@@ -36,17 +36,25 @@ void LongJobs::take(Entry& entry) noexcept {
   QUERN_CHECK(!entry.rank_place.empty() && !entry.remaining_place.empty(), "a long Job was not where it should be");
 }
 
+void ShortJobs::add(Entry& entry) noexcept {
+  QUERN_CHECK(by_rank_.insert(std::move(entry.rank_place)).inserted, "a short Job was queued twice");
+  tokens_ += entry.token_count;
+}
+
+void ShortJobs::take(Entry& entry) noexcept {
+  entry.rank_place = by_rank_.extract(&entry);
+  QUERN_CHECK(!entry.rank_place.empty(), "a short Job was not queued");
+  tokens_ -= entry.token_count;
+}
+
 void JobQueue::add(Entry& entry) noexcept {
   if (!entry.is_short) return long_.add(entry);
-  QUERN_CHECK(short_.insert(std::move(entry.rank_place)).inserted, "a short Job was queued twice");
-  short_tokens_ += entry.token_count;
+  (entry.is_brief ? brief_ : short_).add(entry);
 }
 
 void JobQueue::take(Entry& entry) noexcept {
   if (!entry.is_short) return long_.take(entry);
-  entry.rank_place = short_.extract(&entry);
-  QUERN_CHECK(!entry.rank_place.empty(), "a short Job was not queued");
-  short_tokens_ -= entry.token_count;
+  (entry.is_brief ? brief_ : short_).take(entry);
 }
 
 }  // namespace quern

@@ -18,6 +18,7 @@ struct SchedulerJob {
   const std::vector<int32_t>* token_ids = nullptr;
   int64_t deadline_us = 0;
   int32_t priority = 0;
+  bool is_brief = false;  // of a request that somebody waits for: see SchedulerConfig::brief_tokens()
 };
 
 struct Entry;
@@ -40,6 +41,7 @@ struct Entry {
   int64_t rank_us = 0;
   int32_t token_count = 0;
   bool is_short = false;
+  bool is_brief = false;  // and short
 
   int32_t replica = kNoReplica;  // where its K/V is, once it has started
   bool in_spare = false;         // its blocks are of the spare share
@@ -75,21 +77,36 @@ class LongJobs {
   RemainingSet by_remaining_;
 };
 
+/// Short Jobs by rank.
+class ShortJobs {
+ public:
+  void add(Entry& entry) noexcept;
+  void take(Entry& entry) noexcept;
+  const RankSet& by_rank() const { return by_rank_; }
+  bool empty() const { return by_rank_.empty(); }
+  size_t size() const { return by_rank_.size(); }
+  int64_t tokens() const { return tokens_; }
+
+ private:
+  RankSet by_rank_;
+  int64_t tokens_ = 0;
+};
+
 /// Jobs that have not started.
 class JobQueue {
  public:
   void add(Entry& entry) noexcept;
   void take(Entry& entry) noexcept;
-  const RankSet& short_jobs() const { return short_; }
+  const ShortJobs& brief_jobs() const { return brief_; }
+  /// The short ones that are not brief.
+  const ShortJobs& short_jobs() const { return short_; }
   const LongJobs& long_jobs() const { return long_; }
-  /// Of the short Jobs.
-  int64_t short_tokens() const { return short_tokens_; }
-  size_t size() const { return short_.size() + long_.size(); }
+  size_t size() const { return brief_.size() + short_.size() + long_.size(); }
 
  private:
-  RankSet short_;
+  ShortJobs brief_;
+  ShortJobs short_;
   LongJobs long_;
-  int64_t short_tokens_ = 0;
 };
 
 }  // namespace quern

@@ -25,6 +25,18 @@ void ReplicaState::start(Entry& entry, Share share) noexcept {
   QUERN_CHECK(pool_.allocate(count, entry.blocks), "the shares of the block pool are larger than the pool");
 }
 
+void ReplicaState::hold(Entry& entry) noexcept {
+  if (!entry.is_short) return started_.add(entry);
+  QUERN_CHECK(cut_ == nullptr, "two short Jobs were cut");
+  cut_ = &entry;
+}
+
+void ReplicaState::let_go(Entry& entry) noexcept {
+  if (!entry.is_short) return started_.take(entry);
+  QUERN_CHECK(cut_ == &entry, "a short Job was not where it should be");
+  cut_ = nullptr;
+}
+
 void ReplicaState::release(Entry& entry) noexcept {
   if (!entry.is_short) (entry.in_spare ? spare_used_ : main_used_) -= static_cast<int32_t>(entry.blocks.size());
   pool_.release(entry.blocks);

@@ -4,16 +4,9 @@
 #include <string>
 
 #include "core/job.h"
-#include "sched/mutant.h"
 
 namespace quern {
 namespace {
-
-/// What the short Jobs leave over of a Batch for the long ones: never less than half.
-int32_t left_over(int32_t limit, int64_t wanted_by_short) {
-  if constexpr (kMutant == Mutant::kLongTakesAll) return limit;
-  return static_cast<int32_t>(std::max<int64_t>(limit / 2, limit - wanted_by_short));
-}
 
 Result<void> check_lengths(const std::vector<SchedulerJob>& jobs, int32_t context_tokens_max) {
   for (const SchedulerJob& job : jobs) {
@@ -35,6 +28,8 @@ Scheduler::Scheduler(const SchedulerConfig& config, int32_t replica_count) : con
   QUERN_CHECK(config.batches_in_flight_max >= 1 && config.block_tokens >= 1 && config.long_spans_max >= 1 &&
                   config.skipped_jobs_max >= 0,
               "bad scheduler limits");
+  QUERN_CHECK(config.brief_batch_tokens_max <= 0 || config.batch_spans_max >= 3,
+              "a small batch has room for a span of each kind");
   QUERN_CHECK(replica_count >= 1, "a scheduler needs a replica");
   replicas_.reserve(static_cast<size_t>(replica_count));
   for (int32_t r = 0; r < replica_count; ++r) replicas_.emplace_back(config_);
@@ -56,6 +51,7 @@ Result<void> Scheduler::admit(const std::vector<SchedulerJob>& jobs, int64_t now
     entry.job = job;
     entry.token_count = static_cast<int32_t>(job.token_ids->size());
     entry.is_short = entry.token_count <= config_.short_tokens_max();
+    entry.is_brief = job.is_brief && entry.token_count <= std::min(config_.brief_tokens(), config_.short_tokens_max());
     entry.rank_us = now_us - job.priority * config_.priority_boost_us;
     make_places(entry);
     if (job.deadline_us != kNoDeadline) fresh_deadlines.insert(&entry);
@@ -78,77 +74,11 @@ bool Scheduler::takes_batches(int32_t replica) const {
 }
 
 std::optional<Batch> Scheduler::next_batch(int32_t replica, int32_t tokens_max) {
-  tokens_max = std::clamp(tokens_max, 2, config_.batch_tokens_max);
   if (!takes_batches(replica) || queued_tokens_ == 0) return std::nullopt;
-  plan_.grants.clear();
-  plan_.tokens = plan_.spare_blocks = 0;
-  plan_long(replicas_[static_cast<size_t>(replica)], left_over(tokens_max, queue_.short_tokens()),
-            left_over(config_.batch_spans_max, static_cast<int64_t>(queue_.short_jobs().size())));
-  plan_short(tokens_max);
+  if (!queue_.brief_jobs().empty()) tokens_max = std::min(tokens_max, config_.small_batch_tokens_max());
+  plan(replicas_[static_cast<size_t>(replica)], std::clamp(tokens_max, 2, config_.batch_tokens_max));
   if (plan_.grants.empty()) return std::nullopt;
   return carry_out(replica);
-}
-
-/// Gives a long Job its tokens, unless it has not started and must wait for blocks: then null.
-Scheduler::Grant* Scheduler::grant(const ReplicaState& replica, Entry& entry, int32_t tokens_max) {
-  Share share = Share::kNone;
-  if (!entry.has_started()) {
-    share = replica.share_for(entry, &entry == queue_.long_jobs().first(), plan_.spare_blocks);
-    if (share == Share::kNone) return nullptr;
-    if (share == Share::kSpare || kMutant == Mutant::kNoSetAside) plan_.spare_blocks += replica.blocks_needed(entry);
-  }
-  plan_.grants.push_back({&entry, std::min(entry.remaining(), tokens_max), share});
-  plan_.tokens += plan_.grants.back().tokens;
-  return &plan_.grants.back();
-}
-
-void Scheduler::plan_long(const ReplicaState& replica, int32_t tokens_max, int32_t spans_max) {
-  spans_max = std::min(spans_max, config_.long_spans_max);
-  // Half goes to the Job that ranks first, here or among those that have not started: so every Job's turn comes.
-  constexpr bool kAges = kMutant != Mutant::kNoAgeing;
-  const auto& by_remaining = replica.started.by_remaining();
-  Entry* here = kAges || by_remaining.empty() ? replica.started.first() : *by_remaining.begin();
-  Entry* waiting = queue_.long_jobs().first();
-  const int32_t half = (tokens_max + 1) / 2;
-  Grant* first = nullptr;
-  if (waiting != nullptr && (here == nullptr || (kAges && ByRank()(waiting, here)))) {
-    first = grant(replica, *waiting, half);
-  }
-  if (first == nullptr && here != nullptr) first = grant(replica, *here, half);
-  // The rest goes to the shortest. Of those that have not started, one that must wait for blocks stands for all that
-  // are longer.
-  auto started = by_remaining.begin();
-  const auto started_end = by_remaining.end();
-  auto fresh = queue_.long_jobs().by_remaining().begin();
-  const auto fresh_end = queue_.long_jobs().by_remaining().end();
-  while (plan_.tokens < tokens_max && static_cast<int32_t>(plan_.grants.size()) < spans_max) {
-    const bool has_fresh = fresh != fresh_end;
-    if (started == started_end && !has_fresh) break;
-    const bool take_fresh = has_fresh && (started == started_end || ByRemaining()(*fresh, *started));
-    Entry& entry = take_fresh ? **fresh++ : **started++;
-    if (first != nullptr && &entry == first->entry) continue;
-    if (grant(replica, entry, tokens_max - plan_.tokens) == nullptr) fresh = fresh_end;
-  }
-  if (first == nullptr) return;
-  const int32_t more = std::min(tokens_max - plan_.tokens, first->entry->remaining() - first->tokens);
-  first->tokens += more;
-  plan_.tokens += more;
-}
-
-void Scheduler::plan_short(int32_t tokens_max) {
-  int32_t skipped = 0;
-  int32_t limit = config_.batch_tokens_max;  // of the first; long Jobs have taken at most half of a Batch
-  for (Entry* entry : queue_.short_jobs()) {
-    const int32_t room = limit - plan_.tokens;
-    limit = tokens_max;
-    if (room <= 0 || static_cast<int32_t>(plan_.grants.size()) >= config_.batch_spans_max) return;
-    if (entry->token_count > room) {
-      if (kMutant != Mutant::kNoSkipLimit && ++skipped > config_.skipped_jobs_max) return;
-      continue;
-    }
-    plan_.grants.push_back({entry, entry->token_count, Share::kNone});
-    plan_.tokens += entry->token_count;
-  }
 }
 
 Batch Scheduler::carry_out(int32_t replica_index) {
@@ -191,7 +121,7 @@ void Scheduler::append_span(const Grant& grant, int32_t replica_index, Batch& ba
     replica.start(entry, grant.share);
     entry.replica = replica_index;
   } else {
-    replica.started.take(entry);
+    replica.let_go(entry);
   }
   Span span;
   span.job_id = entry.job.id;
@@ -210,7 +140,7 @@ void Scheduler::append_span(const Grant& grant, int32_t replica_index, Batch& ba
   entry.scheduled_tokens += grant.tokens;
   entry.spans_in_flight += 1;
   queued_tokens_ -= grant.tokens;
-  if (!span.is_last) replica.started.add(entry);
+  if (!span.is_last) replica.hold(entry);
 }
 
 const ReplicaState::InFlight* Scheduler::oldest_in_flight(int32_t replica) const {
@@ -239,12 +169,14 @@ bool Scheduler::cancel(uint64_t job_id) noexcept {
   if (entry.remaining() > 0) {
     queued_tokens_ -= entry.remaining();
     if (entry.has_started()) {
-      replicas_[static_cast<size_t>(entry.replica)].started.take(entry);
+      replicas_[static_cast<size_t>(entry.replica)].let_go(entry);
     } else {
       queue_.take(entry);
     }
   }
   deadlines_.erase(&entry);
+  // As with a Job's last tokens: the Batches to come run after those that read its blocks.
+  if (entry.has_started()) replicas_[static_cast<size_t>(entry.replica)].release(entry);
   entry.removed = true;
   entry.job.token_ids = nullptr;  // the caller may free them now; nothing below reads them again
   if (entry.spans_in_flight == 0) erase(entry);
@@ -262,14 +194,14 @@ void Scheduler::lose(int32_t replica) noexcept {
       if (entry->removed) {
         erase(*entry);
       } else {
-        if (entry->remaining() > 0) state.started.take(*entry);
+        if (entry->remaining() > 0) state.let_go(*entry);
         requeue(*entry);
       }
     }
   }
   state.in_flight.clear();
-  while (Entry* entry = state.started.first()) {
-    state.started.take(*entry);
+  while (Entry* entry = state.any_held()) {
+    state.let_go(*entry);
     requeue(*entry);
   }
 }
@@ -295,7 +227,7 @@ int64_t Scheduler::nearest_deadline_us() const {
 
 int32_t Scheduler::queued_jobs() const {
   size_t count = queue_.size();
-  for (const ReplicaState& replica : replicas_) count += replica.started.size();
+  for (const ReplicaState& replica : replicas_) count += replica.held_jobs();
   return static_cast<int32_t>(count);
 }
 

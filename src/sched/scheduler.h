@@ -6,9 +6,13 @@
 //  - A Batch has at most batch_tokens_max tokens and batch_spans_max spans.
 //  - Every admitted Job ends exactly once: in finish_batch(), next_expired() or cancel().
 //  - Rank = arrival - priority x priority_boost_us, so a priority moves a Job by a bounded time.
-//  - A short Job (<= short_tokens_max) is computed whole in one Batch, never waits for K/V blocks, and goes aboard
-//  after
-//    at most as many steps as short Jobs rank before it, plus one.
+//  - A short Job (<= short_tokens_max) never waits for K/V blocks. Without queries it is computed whole in one Batch,
+//  and
+//    goes aboard after at most as many steps as short Jobs rank before it, plus one.
+//  - A query (brief_tokens()) is computed whole and goes aboard after at most as many steps as queries rank before it,
+//    plus one, whatever else waits. While queries wait, and in any step that the caller wants small, short Jobs go
+//    aboard in the order of their rank, and one that does not fit is cut: its rest heads the next one. They get s, a
+//    quarter of the step at least, so that one of n tokens costs itself and those behind it at most ceil(n / s) steps.
 //  - While short Jobs wait, long ones take at most half of a Batch.
 //  - Long Jobs are fed in chunks. Of their share of each step, h >= batch_tokens_max / 2 tokens, the Job that ranks
 //    first gets half, q >= h / 2, and the shortest ones the rest. So a Job of n tokens that is the shortest goes aboard
@@ -53,7 +57,7 @@ class Scheduler {
 
   /// The next Batch for this replica, or nothing when no work fits or batches_in_flight_max are under way there. A
   /// replica runs its Batches in order.
-  /// `tokens_max`: of this Batch; the short Job that ranks first goes aboard whole, though it be longer.
+  /// `tokens_max`: of this Batch; less where queries wait.
   std::optional<Batch> next_batch(int32_t replica, int32_t tokens_max);
   std::optional<Batch> next_batch(int32_t replica) { return next_batch(replica, config_.batch_tokens_max); }
   /// Whether the replica is up and may be given a Batch.
@@ -75,7 +79,7 @@ class Scheduler {
   /// The nearest deadline of a Job that has not ended; kNoDeadline without any.
   int64_t nearest_deadline_us() const;
 
-  /// Forgets a Job; false when it is unknown (it may have ended already). Blocks aboard a Batch are freed after it.
+  /// Forgets a Job; false when it is unknown (it may have ended already).
   bool cancel(uint64_t job_id) noexcept;
 
   /// Jobs and tokens that still wait for a place in a Batch.
@@ -106,11 +110,21 @@ class Scheduler {
   struct Plan {
     std::vector<Grant> grants;  // reserved for batch_spans_max
     int32_t tokens = 0;
-    int32_t spare_blocks = 0;  // that long Jobs of this plan will take
+    int32_t spare_blocks = 0;     // that long Jobs of this plan will take
+    int32_t short_blocks = 0;     // that short Jobs hold and will take, the head's included
+    const Entry* head = nullptr;  // the short Job whose turn it is, queries aside: the one that was cut, else by rank
+    bool is_small = false;
   };
 
+  // scheduler_plan.cc: which tokens go into the next Batch.
+  void plan(const ReplicaState& replica, int32_t tokens_max);
   void plan_long(const ReplicaState& replica, int32_t tokens_max, int32_t spans_max);
-  void plan_short(int32_t tokens_max);
+  void plan_brief(const ReplicaState& replica, int32_t tokens_max, int32_t spans_max);
+  void plan_short(const ReplicaState& replica, int32_t tokens_max);
+  void plan_cut(const ReplicaState& replica, int32_t tokens_max);
+  void plan_whole(const ReplicaState& replica, int32_t tokens_max);
+  bool has_room(int32_t tokens_max, int32_t spans_max) const;
+  bool grant_short(const ReplicaState& replica, Entry& entry, int32_t tokens);
   Grant* grant(const ReplicaState& replica, Entry& entry, int32_t tokens_max);
   Batch carry_out(int32_t replica_index);
   void append_span(const Grant& grant, int32_t replica_index, Batch& batch) noexcept;

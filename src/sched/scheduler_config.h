@@ -21,9 +21,10 @@ struct SchedulerConfig {
 
   /// K/V for long Jobs beside the one that ranks first; 0: an eighth of the context.
   int32_t long_tokens_spare = 0;
-  /// A request of up to so many tokens is a query that somebody waits for. Where brief_batch_tokens_max is not 0, it
-  /// ranks one priority higher, and for brief_hold_us after the last one came the engine starts Batches of at most
-  /// brief_batch_tokens_max tokens, one at a time. Promises that speak of batch_tokens_max hold for the smaller Batch.
+  /// A request of up to so many tokens is a query that somebody waits for. Where brief_batch_tokens_max is not 0, its
+  /// Jobs have a share of each Batch of their own, Batches hold at most brief_batch_tokens_max tokens while one waits,
+  /// and for brief_hold_us after the last one came, and then they are started one at a time. Promises that speak of
+  /// batch_tokens_max hold for the smaller Batch.
   int32_t brief_tokens_max = 64;
   int32_t brief_batch_tokens_max = 0;
   int64_t brief_hold_us = 1'000'000;
@@ -35,6 +36,12 @@ struct SchedulerConfig {
 
   /// A Job up to this long is short. Half a Batch, so that one short Job always fits beside a long chunk.
   int32_t short_tokens_max() const { return std::max(1, batch_tokens_max / 2); }
+  /// Of a Batch while queries come; 0: there are no queries.
+  int32_t small_batch_tokens_max() const { return std::min(brief_batch_tokens_max, batch_tokens_max); }
+  /// A request of up to so many tokens is a query; 0: none is. It fits the least share that queries have of a Batch.
+  int32_t brief_tokens() const { return std::min(brief_tokens_max, small_batch_tokens_max() / 4); }
+  /// Of a small Batch of `tokens_max` tokens, what short Jobs that are no queries get at least.
+  static int32_t short_share(int32_t tokens_max) { return (tokens_max + 3) / 4; }
   /// Blocks that short Jobs may hold: all that one Batch of them can need; the next one has the same blocks. Each span
   /// wastes less than one block.
   int32_t short_blocks() const { return blocks_for_tokens(batch_tokens_max, block_tokens) + batch_spans_max; }

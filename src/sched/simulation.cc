@@ -15,9 +15,9 @@ namespace {
 constexpr int64_t kNeverUs = std::numeric_limits<int64_t>::max();
 
 /// What kind of load a seed draws: each finds other faults.
-enum class Load { kMixed, kLongStream, kTightShort, kOverload, kCrowdedLong };
-/// A seed's load: each in its turn, the last, whose fault is the rarest, twice.
-Load load_of(uint64_t seed) { return static_cast<Load>(std::min<uint64_t>(seed % 6, 4)); }
+enum class Load { kMixed, kLongStream, kTightShort, kOverload, kQueries, kCrowdedLong };
+/// A seed's load: each in its turn, the last, whose fault is the rarest, three times.
+Load load_of(uint64_t seed) { return static_cast<Load>(std::min<uint64_t>(seed % 8, 5)); }
 
 class Simulation {
  public:
@@ -25,7 +25,7 @@ class Simulation {
       : random_(seed),
         load_(load_of(seed)),
         calm_(1 << draw(2, 8)),
-        clients_(load_ == Load::kCrowdedLong ? draw(12, 40) : draw(2, 12)),
+        clients_(load_ == Load::kCrowdedLong || load_ == Load::kQueries ? draw(12, 40) : draw(2, 12)),
         config_(draw_config()),
         replicas_(static_cast<size_t>(draw(1, 3))),
         scheduler_(config_, static_cast<int32_t>(replicas_.size())),
@@ -59,7 +59,9 @@ class Simulation {
   };
 
   int draw(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
-  bool comes_in_stream() const { return load_ == Load::kLongStream || load_ == Load::kCrowdedLong; }
+  bool comes_in_stream() const {
+    return load_ == Load::kLongStream || load_ == Load::kCrowdedLong || load_ == Load::kQueries;
+  }
   bool one_in(int n) { return draw(1, n) == 1; }
 
   SchedulerConfig draw_config() {
@@ -73,6 +75,12 @@ class Simulation {
     config.queue_jobs_max = draw(1, 200);
     config.skipped_jobs_max = draw(0, 6);
     config.long_spans_max = draw(1, 6);
+    if (load_ == Load::kQueries || (load_ != Load::kCrowdedLong && one_in(3))) {
+      config.batch_tokens_max = std::max(8, config.batch_tokens_max);
+      config.batch_spans_max = std::max(3, config.batch_spans_max);
+      config.brief_batch_tokens_max = draw(8, config.batch_tokens_max);
+      config.brief_tokens_max = draw(1, 64);
+    }
     config.priority_boost_us = one_in(2) ? draw(0, 300'000) : draw(0, 2'000);
     return config;
   }
@@ -85,6 +93,9 @@ class Simulation {
         return std::min(context, one_in(3) ? draw(1, is_short) : is_short + draw(1, std::max(1, is_short / 2)));
       case Load::kCrowdedLong:  // the same among Jobs of which a few fill the blocks
         return one_in(20) ? context : std::max(1, draw(context / 8, context / 2));
+      case Load::kQueries:  // more of them than a step holds, among short ones and a few long ones
+        if (one_in(40)) return draw(1, context);
+        return std::min(context, one_in(5) ? draw(1, is_short) : draw(1, std::max(1, config_.brief_tokens())));
       case Load::kTightShort:  // short ones of which few fit together, among tiny ones
         return std::min(context, one_in(2) ? draw(std::max(1, is_short * 2 / 3), is_short) : draw(1, 3));
       default:
@@ -124,7 +135,7 @@ class Simulation {
       auto ids = std::make_unique<std::vector<int32_t>>();
       for (int t = draw_length(); t > 0; --t) ids->push_back(draw(0, 1 << 20));
       const int64_t deadline_us = one_in(6) ? now_us_ + draw(1, 100'000 * calm_) : kNoDeadline;
-      jobs.push_back({next_id_, ids.get(), deadline_us, draw(-2, 2)});
+      jobs.push_back({next_id_, ids.get(), deadline_us, draw(-2, 2), load_ == Load::kQueries || one_in(2)});
       token_ids_.emplace(next_id_++, std::move(ids));
     }
     const auto admitted = scheduler_.admit(jobs, now_us_);
@@ -135,6 +146,7 @@ class Simulation {
     switch (load_) {
       case Load::kLongStream:
       case Load::kCrowdedLong:
+      case Load::kQueries:
         return 1'000'000;  // unless a client is free: see advance()
       case Load::kOverload:
         return draw(0, 3'000);
@@ -168,14 +180,21 @@ class Simulation {
     }
   }
 
+  /// Queries have come lately, or not.
+  int32_t step_tokens_max() {
+    if (config_.brief_batch_tokens_max > 0 && one_in(10)) is_brief_time_ = !is_brief_time_;
+    return is_brief_time_ ? config_.small_batch_tokens_max() : config_.batch_tokens_max;
+  }
+
   void start_batches() {
+    const int32_t tokens_max = step_tokens_max();
     for (bool made = true; made;) {
       made = false;
       for (int32_t r = 0; r < static_cast<int32_t>(replicas_.size()) && oracle_.violation().empty(); ++r) {
-        auto batch = scheduler_.next_batch(r);
+        auto batch = scheduler_.next_batch(r, tokens_max);
         if (!batch) continue;
         made = true;
-        oracle_.on_batch(r, *batch);
+        oracle_.on_batch(r, *batch, tokens_max);
         SimReplica& replica = replicas_[static_cast<size_t>(r)];
         const int64_t begins_us = replica.running.empty() ? now_us_ : replica.running.back().ends_us;
         const int64_t ends_us = begins_us + cost_us(*batch);
@@ -215,6 +234,7 @@ class Simulation {
   Oracle oracle_;
   int64_t now_us_ = 0;
   int64_t arrives_us_ = 0;
+  bool is_brief_time_ = false;
   uint64_t next_id_ = 1;
   std::map<uint64_t, std::unique_ptr<std::vector<int32_t>>> token_ids_;
 };

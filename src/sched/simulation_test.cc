@@ -54,21 +54,27 @@ TEST(SimulationTest, HoldsItsPromisesOnRandomSchedules) {
     sum.early_starts += result.probes.early_starts;
     sum.removed_aboard += result.probes.removed_aboard;
     sum.lost_aboard += result.probes.lost_aboard;
+    sum.small_steps += result.probes.small_steps;
+    sum.cuts += result.probes.cuts;
+    sum.queries += result.probes.queries;
     sum.several_replicas += result.probes.several_replicas;
     sum.longest_wait = std::max(sum.longest_wait, result.probes.longest_wait);
   }
   std::printf(
       "steps %lld, ended %lld, chunks %lld, skips %lld, blocked starts %lld, early starts %lld, removed aboard "
-      "%lld, lost aboard %lld, several replicas %lld, longest wait %lld steps\n",
+      "%lld, lost aboard %lld, small steps %lld, cuts %lld, queries %lld, several replicas %lld, longest wait %lld "
+      "steps\n",
       static_cast<long long>(sum.steps), static_cast<long long>(sum.ended), static_cast<long long>(sum.chunks),
       static_cast<long long>(sum.skips), static_cast<long long>(sum.blocked_starts),
       static_cast<long long>(sum.early_starts), static_cast<long long>(sum.removed_aboard),
-      static_cast<long long>(sum.lost_aboard), static_cast<long long>(sum.several_replicas),
-      static_cast<long long>(sum.longest_wait));
+      static_cast<long long>(sum.lost_aboard), static_cast<long long>(sum.small_steps),
+      static_cast<long long>(sum.cuts), static_cast<long long>(sum.queries),
+      static_cast<long long>(sum.several_replicas), static_cast<long long>(sum.longest_wait));
   if (is_one) return;
   // A simulation that never meets these proves nothing about them.
-  for (const int64_t probe : {sum.ended, sum.chunks, sum.skips, sum.blocked_starts, sum.early_starts,
-                              sum.removed_aboard, sum.lost_aboard, sum.several_replicas}) {
+  for (const int64_t probe :
+       {sum.ended, sum.chunks, sum.skips, sum.blocked_starts, sum.early_starts, sum.removed_aboard, sum.lost_aboard,
+        sum.small_steps, sum.cuts, sum.queries, sum.several_replicas}) {
     EXPECT_GT(probe, 100);
   }
 }

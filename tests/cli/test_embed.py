@@ -1,6 +1,7 @@
 """`quern embed`: the vectors are the same whatever the format and however often it was killed."""
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -175,3 +176,44 @@ def test_run_again_a_complete_output_is_said(quern, tiny_model, tmp_path, name):
     assert done.returncode == 2 and b"it or its input has changed" in done.stderr, done.stderr
     assert output.read_bytes() == before
     assert run(quern, *command, "--overwrite").returncode == 0 and output.read_bytes() != before
+
+
+def test_an_input_that_changed_under_a_half_done_output_is_refused(quern, tiny_model, tmp_path):
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    command = ["--model-path", tiny_model, "-i", source, "-o", output]
+    source.write_text('{"text":"good"}\n{"text":7}\n')
+    assert run(quern, *command).returncode == 2
+    before = output.read_bytes()
+    assert len(before.splitlines()) == 1
+    source.write_text('{"text":"evil"}\n{"text":"better"}\n')
+    done = run(quern, *command)
+    assert done.returncode == 2 and b"--input: the first 1 texts are not those" in done.stderr, done.stderr
+    assert output.read_bytes() == before and not (tmp_path / "out.jsonl.done").exists()
+
+
+@pytest.mark.parametrize("side", ["done", "progress"])
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_a_file_of_somebody_else_beside_the_output_is_refused_by_name(quern, tiny_model, tmp_path, side, flags):
+    source, output, foreign = tmp_path / "in.txt", tmp_path / "out.npy", tmp_path / f"out.npy.{side}"
+    source.write_text("a\n")
+    foreign.write_text("precious")
+    done = run(quern, "--model-path", tiny_model, "-i", source, "-o", output, *flags)
+    assert done.returncode == 2 and f"out.npy.{side} was not written by quern embed" in done.stderr.decode(), done.stderr
+    assert foreign.read_text() == "precious" and not output.exists()
+
+
+def test_a_complete_output_needs_no_weights_and_another_device_is_refused(quern, tiny_model, tmp_path):
+    model, source, output = tmp_path / "model", tmp_path / "in.txt", tmp_path / "out.npy"
+    shutil.copytree(tiny_model, model)
+    source.write_text("a\nb\n")
+    command = ["--model-path", model, "-i", source, "-o", output]
+    assert run(quern, *command, "--device", "cpu").returncode == 0
+    for weights in model.glob("*.safetensors"):
+        weights.write_bytes(b"not weights")
+    done = run(quern, *command, "--device", "cpu")
+    assert done.returncode == 0 and b"is complete already" in done.stderr, done.stderr
+    side = tmp_path / "out.npy.done"
+    assert " device=cpu (" in side.read_text()
+    side.write_text(side.read_text().replace(" device=cpu (", " device=cuda ("))
+    done = run(quern, *command, "--device", "cpu")
+    assert done.returncode == 2 and b"made with other settings" in done.stderr, done.stderr

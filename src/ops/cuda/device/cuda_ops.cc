@@ -63,6 +63,11 @@ class CudaOps final : public Ops {
   }
 
   std::string_view name() const override { return name_; }
+  std::string bus_id() const override {
+    char text[32] = "";
+    check(cudaDeviceGetPCIBusId(text, sizeof text, options_.device), "the device's PCI bus id");
+    return text;
+  }
   Precision preferred(DType stored) const override {
     return Precision::all(stored == DType::kF32 ? DType::kF32 : DType::kBf16);
   }
