@@ -176,3 +176,21 @@ def test_on_a_terminal_it_says_in_plain_words_what_it_serves(quern, tiny_model):
         assert words in text, text
     text = on_a_terminal([quern, "serve", "--model-path", tiny_model, "--port", "0", "--api-key", "a-secret-key"], '"Hello"')
     assert "no API key" not in text and "API key asked for" in text and "Authorization: Bearer" in text and "a-secret-key" not in text, text
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_no_socket_becomes_a_standard_stream_that_was_closed(quern, tiny_model, tmp_path, closed):
+    port_file = tmp_path / "port"
+    process = subprocess.Popen(["sh", "-c", f'exec "$0" "$@" {closed}', quern, "serve", "--model-path", tiny_model, "--port", "0", "--port-file", port_file])
+    try:
+        while not port_file.exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        url = f"http://127.0.0.1:{int(port_file.read_text())}"
+        for number in range(closed.count("&")):
+            assert os.readlink(f"/proc/{process.pid}/fd/{2 - number}") == "/dev/null"
+        with urllib.request.urlopen(url + "/health", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
