@@ -120,7 +120,7 @@ Result<void> Service::prepare() {
               {"quern.flags", "--max-connections"}});
     options_.connections_max = static_cast<int32_t>(files->connections_max);
   }
-  budget_.emplace(std::max(options_.buffered_bytes_max, least_requests_bytes(options_.body_bytes_max)));
+  budget_.emplace(std::max(options_.buffered_bytes_max, least_requests_bytes(options_)));
   return {};
 }
 
@@ -145,12 +145,12 @@ Result<void> Service::listen(std::vector<ApiKey> keys) {
 
 Result<void> Service::approve(const MemoryPlan& model) {
   MemoryPlan plan = model;
-  plan.requests_bytes_min = least_requests_bytes(options_.body_bytes_max);
+  plan.requests_bytes_min = least_requests_bytes(options_);
   plan.requests_bytes = options_.buffered_bytes_max;
   if (plan.requests_bytes == 0) {
     const int64_t model_bytes = opened_.device.is_gpu() ? 0 : plan.model_bytes();
     plan.requests_bytes =
-        default_requests_bytes(machine_.memory_available_bytes - model_bytes, options_.body_bytes_max);
+        default_requests_bytes(machine_.memory_available_bytes - model_bytes, plan.requests_bytes_min);
     budget_->set_bytes_max(plan.requests_bytes);
   }
   planned_bytes_ = plan.total_bytes();

@@ -3,8 +3,8 @@
 #include <ctime>
 #include <string>
 
-#include "app/memory_plan.h"
 #include "base/version.h"
+#include "http/body_decoding.h"
 
 namespace quern {
 namespace {
@@ -13,8 +13,12 @@ constexpr int64_t kMsPerSecond = 1000;
 
 }  // namespace
 
+int64_t least_requests_bytes(const ServeOptions& options) {
+  return least_budget_bytes(options.body_bytes_max, options.header_bytes_max);
+}
+
 Result<void> check_limits(const ServeOptions& options) {
-  const int64_t least = least_requests_bytes(options.body_bytes_max);
+  const int64_t least = least_requests_bytes(options);
   if (options.buffered_bytes_max == 0 || options.buffered_bytes_max >= least) return {};
   return invalid_argument("is " + std::to_string(options.buffered_bytes_max) + "; a body of --max-body-bytes, " +
                               std::to_string(options.body_bytes_max) + ", needs at least " + std::to_string(least) +

@@ -14,6 +14,9 @@
 
 namespace quern {
 
+/// What --max-body-bytes and --max-header-bytes need of the memory for requests.
+int64_t least_requests_bytes(const ServeOptions& options);
+
 /// Limits that contradict each other are an Error that names the flag.
 Result<void> check_limits(const ServeOptions& options);
 

@@ -1,8 +1,10 @@
 """`quern serve` as a process: start, readiness, wrong models. How it ends is in test_stop.py."""
+import gzip
 import json
 import os
 import pathlib
 import pty
+import random
 import re
 import shutil
 import subprocess
@@ -80,10 +82,24 @@ def test_port_in_use_is_said(quern, tiny_model, start):
     assert server.stop() == 0
 
 
-def test_limits_that_contradict_each_other_are_refused(quern, tiny_model):
-    done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--max-body-bytes", "2000", "--max-buffered-bytes", "1999"],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and "--max-buffered-bytes: is 1999; a body of --max-body-bytes, 2000, needs at least 4401" in done.stderr
+def test_limits_that_contradict_each_other_are_refused_and_those_named_are_enough(quern, tiny_model, start):
+    body_bytes_max = 528330  # just more than a room that doubles has
+    def refused(buffered_bytes):
+        done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--max-body-bytes", str(body_bytes_max),
+                               "--max-buffered-bytes", str(buffered_bytes)], capture_output=True, text=True, timeout=60)
+        said = f"--max-buffered-bytes: is {buffered_bytes}; a body of --max-body-bytes, {body_bytes_max}, needs at least "
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        return int(re.search(said + r"(\d+)", done.stderr).group(1))
+    least = refused(1999)
+    assert refused(least - 1) == least
+    server = start("--max-body-bytes", str(body_bytes_max), "--max-buffered-bytes", str(least))
+    text = json.dumps({"input": "", "truncate": True})
+    text = text.replace('""', '"' + random.Random(3).randbytes(body_bytes_max).hex()[:body_bytes_max - len(text) - 100] + '"')
+    coded = gzip.compress(text.encode(), 0)
+    assert body_bytes_max - 100 < len(coded) <= body_bytes_max
+    request = urllib.request.Request(server.url + "/v1/embeddings", coded, {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert len(json.load(answer)["data"]) == 1
 
 
 @pytest.mark.parametrize("flag, value", [
