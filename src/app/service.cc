@@ -100,9 +100,7 @@ Result<void> Service::prepare() {
   auto opened = open_device(options_.model, machine_);
   if (!opened) return opened.error();
   opened_ = std::move(*opened);
-  log_info("device", {{"quern.device", opened_.device.name},
-                      {"quern.device_model", opened_.device.model},
-                      {"quern.notice", opened_.device.notice}});
+  log_device(opened_.device);
   if (opened_.device.is_gpu()) {
     auto monitor = GpuMonitor::start(metrics_, opened_.device.bus_id);
     if (monitor) gpu_monitor_ = std::move(*monitor);
