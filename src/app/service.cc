@@ -123,10 +123,12 @@ Result<void> Service::prepare() {
 }
 
 Result<void> Service::listen(std::vector<ApiKey> keys) {
-  api_ = std::make_unique<ApiServer>(
-      api_config(options_, std::move(keys)), std::vector{served_model(options_, folder_, opened_.device, embedder_)},
-      [this] { return ready(); }, *budget_, metrics_);
   HttpServerConfig config = http_config(options_);
+  ApiConfig api = api_config(options_, std::move(keys));
+  show_limits(metrics_, config, api, scheduler_config_);
+  api_ = std::make_unique<ApiServer>(
+      std::move(api), std::vector{served_model(options_, folder_, opened_.device, embedder_)},
+      [this] { return ready(); }, *budget_, metrics_);
   config.error_response = [this](int status, std::string_view message, std::string_view client) {
     return api_->transport_error(status, message, client);
   };
@@ -134,7 +136,6 @@ Result<void> Service::listen(std::vector<ApiKey> keys) {
     api_->handle(std::move(request), std::move(responder));
   });
   api_->watch(server_->counters());
-  show_limits(metrics_, config, scheduler_config_);
   if (auto started = server_->start(); !started) return started;
   if (auto written = write_port_file(options_.port_file, server_->port()); !written) return written;
   log_info("listening", {{"server.address", options_.host}, {"server.port", int64_t{server_->port()}}});

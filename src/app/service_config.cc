@@ -78,7 +78,8 @@ HttpServerConfig http_config(const ServeOptions& options) {
   return config;
 }
 
-void show_limits(Metrics& metrics, const HttpServerConfig& http, const SchedulerConfig& scheduler) {
+void show_limits(Metrics& metrics, const HttpServerConfig& http, const ApiConfig& api,
+                 const SchedulerConfig& scheduler) {
   const std::pair<const char*, int64_t> limits[] = {
       {"connections_max", http.connections_max},
       {"pipeline_requests_max", http.pipeline_requests_max},
@@ -94,6 +95,14 @@ void show_limits(Metrics& metrics, const HttpServerConfig& http, const Scheduler
       {"drain_timeout_ms", http.drain_timeout_ms},
       {"drain_idle_grace_ms", http.drain_idle_grace_ms},
       {"listen_backlog", http.listen_backlog},
+      {"inputs_max", api.inputs_max},
+      {"json_depth_max", api.json_depth_max},
+      {"json_fields_max", api.json_fields_max},
+      {"instruction_bytes_max", api.instruction_bytes_max},
+      {"timeout_ms_default", api.timeout_ms_default},
+      {"timeout_ms_max", api.timeout_ms_max},
+      {"control_bytes_max", api.control_bytes_max},
+      {"pool_tasks_max", api.pool_tasks_max},
       {"batch_tokens_max", scheduler.batch_tokens_max},
       {"batch_spans_max", scheduler.batch_spans_max},
       {"brief_batch_tokens_max", scheduler.brief_batch_tokens_max},
