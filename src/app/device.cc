@@ -5,6 +5,7 @@
 
 #include "base/ascii.h"
 #include "base/excerpt.h"
+#include "observe/log.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cuda/cuda_ops.h"
 
@@ -70,7 +71,15 @@ Result<OpenDevice> open_device(const ModelOptions& options, const MachineLimits&
   if (cuda) return cuda;
   auto cpu = open_cpu(options, machine);
   if (cpu) cpu->device.notice = cuda.error().message;
+  if (cpu) cpu->device.passes_gpu_by = machine.has_gpu;
   return cpu;
+}
+
+void log_device(const Device& device) {
+  const bool warns = device.passes_gpu_by;
+  log_line(warns ? LogLevel::kWarn : LogLevel::kInfo,
+           warns ? "a GPU is there and is not used: the CPU computes" : "device",
+           {{"quern.device", device.name}, {"quern.device_model", device.model}, {"quern.notice", device.notice}});
 }
 
 Result<void> check_memory(const MemoryPlan& plan, const MachineLimits& machine, const Device& device) {

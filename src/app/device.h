@@ -21,6 +21,7 @@ struct Device {
   std::string model;               // the processor's instruction set, or the card's name
   std::string bus_id;              // of a GPU: see Ops
   std::string notice;              // why auto took the CPU; else empty
+  bool passes_gpu_by = false;      // so it did though the driver shows a card
   std::optional<DeviceRoom> room;  // when it was opened; nothing where the memory is the host's
 
   bool is_gpu() const { return room.has_value(); }
@@ -43,6 +44,9 @@ int32_t thread_count(const ModelOptions& options, const MachineLimits& machine);
 /// --device: auto (a GPU where libquern_cuda.so is found and opens one, else the CPU), cpu, cuda or cuda:N. A GPU that
 /// was asked for by name and cannot be had is an Error that says what is missing and where it was looked for.
 Result<OpenDevice> open_device(const ModelOptions& options, const MachineLimits& machine);
+
+/// The log's line about what computes: a warning where a card that seems to be there is not used.
+void log_device(const Device& device);
 
 /// The same as check_memory(), with the model's part in the device's memory.
 Result<void> check_memory(const MemoryPlan& plan, const MachineLimits& machine, const Device& device);

@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -118,6 +119,9 @@ MachineLimits read_machine_limits(const std::string& root) {
     limits.memory_available_bytes = *left;
     limits.memory_source = group.folder;
   }
+  std::error_code ignored;
+  for (const char* device : {"dev/nvidia0", "dev/nvidia1", "dev/dxg"})
+    limits.has_gpu = limits.has_gpu || std::filesystem::exists(root + device, ignored);
   return limits;
 }
 

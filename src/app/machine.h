@@ -1,6 +1,7 @@
-// Machine: how much of this machine the process may use: cores, memory, as the kernel and its control groups say.
+// Machine: how much of this machine the process may use: cores, memory, as the kernel and its control groups say; and
+// whether the driver of a GPU has put one there.
 //
-// Pure reads of /proc and /sys; any thread.
+// Pure reads of /proc, /sys and /dev; any thread.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,8 @@ struct MachineLimits {
   int64_t memory_available_bytes = 0;
   /// "MemAvailable" or the control group's file, for messages.
   std::string memory_source;
+  /// NVIDIA's driver shows a card, usable or not: /dev/nvidia0 or 1, or /dev/dxg under Windows.
+  bool has_gpu = false;
 };
 
 /// Control groups of version 2 and 1, from the process's own group up to the root. `root` is "/" but in tests.

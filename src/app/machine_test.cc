@@ -31,6 +31,14 @@ TEST_F(MachineTest, WithoutGroupsItIsTheMachine) {
   EXPECT_EQ(limits.memory_source, "MemAvailable");
 }
 
+TEST_F(MachineTest, AGpuIsThereWhereTheDriverShowsOne) {
+  EXPECT_FALSE(read_machine_limits(root_).has_gpu);
+  write("dev/nvidiactl", "");
+  EXPECT_FALSE(read_machine_limits(root_).has_gpu);
+  write("dev/nvidia0", "");
+  EXPECT_TRUE(read_machine_limits(root_).has_gpu);
+}
+
 TEST_F(MachineTest, TheTightestGroupOfVersion2Holds) {
   write("proc/self/cgroup", "0::/pod/quern\n");
   write("sys/fs/cgroup/pod/quern/memory.max", "max\n");

@@ -34,10 +34,8 @@ std::vector<MemoryRow> memory_rows(const MemoryPlan& plan) {
           {"requests", plan.requests_bytes, "--max-buffered-bytes"}};
 }
 
-int64_t least_requests_bytes(int64_t body_bytes_max) { return body_bytes_max * 11 / 5 + 1; }
-
-int64_t default_requests_bytes(int64_t left_bytes, int64_t body_bytes_max) {
-  return std::max(least_requests_bytes(body_bytes_max), std::min(kRequestsBytesMax, left_bytes / 2));
+int64_t default_requests_bytes(int64_t left_bytes, int64_t least_bytes) {
+  return std::max(least_bytes, std::min(kRequestsBytesMax, left_bytes / 2));
 }
 
 Result<void> check_memory(const MemoryPlan& plan, const MachineLimits& machine) {

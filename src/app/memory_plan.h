@@ -20,7 +20,7 @@ struct MemoryPlan {
   int64_t kv_bytes = 0;
   int64_t scratch_bytes = 0;       // the device's own: tables, scratch, kernels' code
   int64_t requests_bytes = 0;      // --max-buffered-bytes
-  int64_t requests_bytes_min = 0;  // what --max-body-bytes needs of them
+  int64_t requests_bytes_min = 0;  // what --max-body-bytes and --max-header-bytes need of them
   int32_t context_tokens_max = 0;
   int32_t batch_tokens_max = 0;
   int32_t block_tokens = 1;
@@ -38,12 +38,8 @@ struct MemoryRow {
 };
 std::vector<MemoryRow> memory_rows(const MemoryPlan& plan);
 
-/// The least memory for requests with which a body of that length can be read: while it is moved or decoded both copies
-/// count, and a sixteenth is kept for answers.
-int64_t least_requests_bytes(int64_t body_bytes_max);
-
 /// What requests get when no flag says so: half of what the model leaves, at most 1 GiB, and never less than the least.
-int64_t default_requests_bytes(int64_t left_bytes, int64_t body_bytes_max);
+int64_t default_requests_bytes(int64_t left_bytes, int64_t least_bytes);
 
 /// kInvalidArgument when the plan does not fit: says by how much, and names the flag to lower and to what.
 Result<void> check_memory(const MemoryPlan& plan, const MachineLimits& machine);

@@ -100,9 +100,7 @@ Result<void> Service::prepare() {
   auto opened = open_device(options_.model, machine_);
   if (!opened) return opened.error();
   opened_ = std::move(*opened);
-  log_info("device", {{"quern.device", opened_.device.name},
-                      {"quern.device_model", opened_.device.model},
-                      {"quern.notice", opened_.device.notice}});
+  log_device(opened_.device);
   if (opened_.device.is_gpu()) {
     auto monitor = GpuMonitor::start(metrics_, opened_.device.bus_id);
     if (monitor) gpu_monitor_ = std::move(*monitor);
@@ -120,15 +118,17 @@ Result<void> Service::prepare() {
               {"quern.flags", "--max-connections"}});
     options_.connections_max = static_cast<int32_t>(files->connections_max);
   }
-  budget_.emplace(std::max(options_.buffered_bytes_max, least_requests_bytes(options_.body_bytes_max)));
+  budget_.emplace(std::max(options_.buffered_bytes_max, least_requests_bytes(options_)));
   return {};
 }
 
 Result<void> Service::listen(std::vector<ApiKey> keys) {
-  api_ = std::make_unique<ApiServer>(
-      api_config(options_, std::move(keys)), std::vector{served_model(options_, folder_, opened_.device, embedder_)},
-      [this] { return ready(); }, *budget_, metrics_);
   HttpServerConfig config = http_config(options_);
+  ApiConfig api = api_config(options_, std::move(keys));
+  show_limits(metrics_, config, api, scheduler_config_);
+  api_ = std::make_unique<ApiServer>(
+      std::move(api), std::vector{served_model(options_, folder_, opened_.device, embedder_)},
+      [this] { return ready(); }, *budget_, metrics_);
   config.error_response = [this](int status, std::string_view message, std::string_view client) {
     return api_->transport_error(status, message, client);
   };
@@ -136,7 +136,6 @@ Result<void> Service::listen(std::vector<ApiKey> keys) {
     api_->handle(std::move(request), std::move(responder));
   });
   api_->watch(server_->counters());
-  show_limits(metrics_, config, scheduler_config_);
   if (auto started = server_->start(); !started) return started;
   if (auto written = write_port_file(options_.port_file, server_->port()); !written) return written;
   log_info("listening", {{"server.address", options_.host}, {"server.port", int64_t{server_->port()}}});
@@ -145,12 +144,12 @@ Result<void> Service::listen(std::vector<ApiKey> keys) {
 
 Result<void> Service::approve(const MemoryPlan& model) {
   MemoryPlan plan = model;
-  plan.requests_bytes_min = least_requests_bytes(options_.body_bytes_max);
+  plan.requests_bytes_min = least_requests_bytes(options_);
   plan.requests_bytes = options_.buffered_bytes_max;
   if (plan.requests_bytes == 0) {
     const int64_t model_bytes = opened_.device.is_gpu() ? 0 : plan.model_bytes();
     plan.requests_bytes =
-        default_requests_bytes(machine_.memory_available_bytes - model_bytes, options_.body_bytes_max);
+        default_requests_bytes(machine_.memory_available_bytes - model_bytes, plan.requests_bytes_min);
     budget_->set_bytes_max(plan.requests_bytes);
   }
   planned_bytes_ = plan.total_bytes();

@@ -3,8 +3,8 @@
 #include <ctime>
 #include <string>
 
-#include "app/memory_plan.h"
 #include "base/version.h"
+#include "http/body_decoding.h"
 
 namespace quern {
 namespace {
@@ -13,8 +13,12 @@ constexpr int64_t kMsPerSecond = 1000;
 
 }  // namespace
 
+int64_t least_requests_bytes(const ServeOptions& options) {
+  return least_budget_bytes(options.body_bytes_max, options.header_bytes_max);
+}
+
 Result<void> check_limits(const ServeOptions& options) {
-  const int64_t least = least_requests_bytes(options.body_bytes_max);
+  const int64_t least = least_requests_bytes(options);
   if (options.buffered_bytes_max == 0 || options.buffered_bytes_max >= least) return {};
   return invalid_argument("is " + std::to_string(options.buffered_bytes_max) + "; a body of --max-body-bytes, " +
                               std::to_string(options.body_bytes_max) + ", needs at least " + std::to_string(least) +
@@ -74,7 +78,8 @@ HttpServerConfig http_config(const ServeOptions& options) {
   return config;
 }
 
-void show_limits(Metrics& metrics, const HttpServerConfig& http, const SchedulerConfig& scheduler) {
+void show_limits(Metrics& metrics, const HttpServerConfig& http, const ApiConfig& api,
+                 const SchedulerConfig& scheduler) {
   const std::pair<const char*, int64_t> limits[] = {
       {"connections_max", http.connections_max},
       {"pipeline_requests_max", http.pipeline_requests_max},
@@ -90,6 +95,14 @@ void show_limits(Metrics& metrics, const HttpServerConfig& http, const Scheduler
       {"drain_timeout_ms", http.drain_timeout_ms},
       {"drain_idle_grace_ms", http.drain_idle_grace_ms},
       {"listen_backlog", http.listen_backlog},
+      {"inputs_max", api.inputs_max},
+      {"json_depth_max", api.json_depth_max},
+      {"json_fields_max", api.json_fields_max},
+      {"instruction_bytes_max", api.instruction_bytes_max},
+      {"timeout_ms_default", api.timeout_ms_default},
+      {"timeout_ms_max", api.timeout_ms_max},
+      {"control_bytes_max", api.control_bytes_max},
+      {"pool_tasks_max", api.pool_tasks_max},
       {"batch_tokens_max", scheduler.batch_tokens_max},
       {"batch_spans_max", scheduler.batch_spans_max},
       {"brief_batch_tokens_max", scheduler.brief_batch_tokens_max},

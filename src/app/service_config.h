@@ -14,6 +14,9 @@
 
 namespace quern {
 
+/// What --max-body-bytes and --max-header-bytes need of the memory for requests.
+int64_t least_requests_bytes(const ServeOptions& options);
+
 /// Limits that contradict each other are an Error that names the flag.
 Result<void> check_limits(const ServeOptions& options);
 
@@ -24,7 +27,8 @@ ApiConfig api_config(const ServeOptions& options, std::vector<ApiKey> keys);
 /// Without error_response.
 HttpServerConfig http_config(const ServeOptions& options);
 
-/// One quern_limit for each configured limit of the transport and the scheduler, by field.
-void show_limits(Metrics& metrics, const HttpServerConfig& http, const SchedulerConfig& scheduler);
+/// One quern_limit for each configured limit of the transport, the API and the scheduler, by field.
+void show_limits(Metrics& metrics, const HttpServerConfig& http, const ApiConfig& api,
+                 const SchedulerConfig& scheduler);
 
 }  // namespace quern

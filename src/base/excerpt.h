@@ -9,9 +9,8 @@ namespace quern {
 /// How many bytes of somebody else's text a message repeats.
 constexpr size_t kExcerptBytesMax = 64;
 
-/// `text` as a message may repeat it: at most kExcerptBytesMax bytes, cut at the end of a code point and then followed
-/// by
-/// "..."; control characters and bytes that are not UTF-8 become U+FFFD. No quotation marks are added.
+/// `text` as a message may repeat it: at most kExcerptBytesMax bytes, cut at the end of a code point and then
+/// followed by "..."; control characters and bytes that are not UTF-8 become U+FFFD. No quotation marks are added.
 std::string excerpt(std::string_view text);
 
 /// Length of the valid UTF-8 sequence at the start of `text`, 0 when there is none. `text` is not empty.

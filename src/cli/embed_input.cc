@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
@@ -107,7 +108,12 @@ bool InputReader::read_line(std::string& line, uint64_t* hash) {
 
 Result<std::optional<InputRecord>> InputReader::next() {
   std::string line;
-  if (!read_line(line, &hash_)) return std::optional<InputRecord>();
+  if (!read_line(line, &hash_)) {
+    // What cannot be read has not ended.
+    if (stream().bad() || (path_ == "-" && std::ferror(stdin) != 0))
+      return internal_error("cannot read " + (path_ == "-" ? "stdin" : path_) + ": " + std::strerror(errno));
+    return std::optional<InputRecord>();
+  }
   auto record = check_record(std::move(line));
   if (record) (*record)->input_hash = hash_;
   return record;

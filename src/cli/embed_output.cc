@@ -264,8 +264,9 @@ Result<void> OutputWriter::close(uint64_t input_hash) {
 }
 
 Error OutputWriter::write_error() const {
-  return internal_error("cannot write " + options_.path + ": " + std::strerror(errno) +
-                        "; run the same command again to continue");
+  const std::string name = options_.path == "-" ? "stdout" : options_.path;
+  return internal_error("cannot write " + name + ": " + std::strerror(errno) +
+                        (regular_ && options_.path != "-" ? "; run the same command again to continue" : ""));
 }
 
 }  // namespace quern

@@ -15,6 +15,10 @@ constexpr size_t kSliceBytes = 64 * 1024;
 constexpr size_t kBarrenBytesMax = 1 << 20;
 constexpr const char* kBarren = "The request body is coded so that a MiB of it holds nothing.";
 
+// Of a head: its text and the places of its fields, "a:\r\n" each, both in rooms that double.
+constexpr int64_t kHeadBytesPerByte = 2 + 2 * 2 * sizeof(uint64_t) / std::string_view("a:\r\n").size();
+constexpr int64_t kHeadBytesMin = 1024;
+
 Error left() { return {ErrorCode::kCancelled, "The client has left.", "", 0}; }
 
 /// What is decoded so far, beside the request that it replaces the body of.
@@ -56,6 +60,13 @@ class DecodedBody {
 };
 
 }  // namespace
+
+int64_t least_budget_bytes(int64_t body_bytes_max, int64_t header_bytes_max) {
+  const int64_t body = body_bytes_max + static_cast<int64_t>(kBodySlackBytes);
+  const int64_t requests = 3 * body + static_cast<int64_t>(ContentDecoder::kStateBytes) +
+                           kHeadBytesPerByte * header_bytes_max + kHeadBytesMin;
+  return requests + requests / 15 + 1;  // see request_bytes_max()
+}
 
 Result<void> decode_body(HttpRequest& request, int64_t bytes_max, const std::function<bool()>& in_vain) {
   if (request.coding == ContentCoding::kIdentity) return {};

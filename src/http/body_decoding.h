@@ -30,6 +30,10 @@ bool make_body_room(std::string& body, size_t needed, size_t room_max, Hold hold
   return hold(body.capacity());
 }
 
+/// The least budget with which an idle server reads every body that its limits allow: the coded one beside what is
+/// decoded of it, and that twice while it moves to a larger room; and a head of many small fields.
+int64_t least_budget_bytes(int64_t body_bytes_max, int64_t header_bytes_max);
+
 /// Makes of request.body what it was before it was coded, at most `bytes_max` of it, paid for by the request's lease.
 /// `in_vain` is asked for each 64 KiB. Takes up to half a second for 64 MiB: not for an io thread. kInvalidArgument
 /// when it is not what its coding says, kPayloadTooLarge, kOverloaded when there is no memory for it, kCancelled in

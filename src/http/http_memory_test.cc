@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <mutex>
+#include <random>
 
 #include "base/test_heap.h"
 #include "http/body_decoding.h"
@@ -17,9 +18,9 @@ namespace {
 class HttpMemory : public testing::Test {
  protected:
   /// Answers with the body and a "!", the lease of the request in the answer.
-  HttpHandler echo() {
-    return [](HttpRequest request, Responder responder) {
-      const auto decoded = decode_body(request, 1 << 20, [] { return false; });
+  HttpHandler echo(int64_t body_bytes_max = 1 << 20) {
+    return [body_bytes_max](HttpRequest request, Responder responder) {
+      const auto decoded = decode_body(request, body_bytes_max, [] { return false; });
       HttpResponse response = text_response(decoded ? std::move(request.body) + "!" : decoded.error().message);
       if (!decoded) response.status = decoded.error().code == ErrorCode::kPayloadTooLarge ? 413 : 400;
       response.lease = std::move(request.lease);
@@ -167,6 +168,27 @@ TEST_F(HttpMemory, BombIs413AndNeverHeldWhole) {
   EXPECT_TRUE(ask(server, post(fits, gzip)).starts_with("HTTP/1.1 200 "));
   EXPECT_TRUE(ask(server, post(bomb, gzip)).starts_with("HTTP/1.1 413 "));
   EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+}
+
+// The least budget is enough, whatever the body's length is to the rooms that double; and it is no more than needed.
+TEST_F(HttpMemory, TheLongestBodyFitsTheLeastBudget) {
+  std::mt19937 random(7);
+  for (const int64_t body_bytes_max : {3'000, 16'500, 300'000, 528'900, 1 << 20}) {
+    HttpServerConfig config;
+    config.body_bytes_max = body_bytes_max;
+    MemoryBudget budget(least_budget_bytes(body_bytes_max, config.header_bytes_max));
+    HttpServer server(config, budget, echo(body_bytes_max));
+    ASSERT_TRUE(server.start().ok());
+    std::string text(static_cast<size_t>(body_bytes_max), ' ');
+    for (char& c : text) c = static_cast<char>(random());  // which no coding makes shorter
+    while (static_cast<int64_t>(compress(text, kGzip).size()) > body_bytes_max) text.resize(text.size() - 16);
+    std::string fields = "Connection: close\r\nContent-Encoding: gzip\r\n";
+    while (fields.size() + 200 < static_cast<size_t>(config.header_bytes_max)) fields += "a:\r\n";
+    const std::string answer = ask(server, post(compress(text, kGzip), fields));
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 200 ")) << body_bytes_max << ": " << answer.substr(0, 400);
+    EXPECT_TRUE(becomes_true([&] { return budget.used_bytes() == 0; }));
+  }
+  EXPECT_LT(least_budget_bytes(64 << 20, 16 << 10), int64_t{64 << 20} * 13 / 4);
 }
 
 // Bodies of 40,000 bytes against a share of 120,000: two may be held, the third is told to come back; a request

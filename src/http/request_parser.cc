@@ -19,6 +19,8 @@ namespace {
 // called with no fewer once it has seen the 0.
 constexpr size_t kLastChunkBytes = 5;
 
+constexpr const char* kOneHost = "Malformed HTTP request: it must have exactly one Host.";
+
 std::string_view std_view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
 void append_member(std::string& list, std::string_view value) {
@@ -123,7 +125,7 @@ void RequestParser::on_field_impl(field name, string_view name_text, string_view
   const std::string_view value = std_view(value_text);
   if (name == field::transfer_encoding) check_transfer_encoding(value, ec);
   if (name == field::host) {
-    ++hosts_;
+    if (++hosts_ > 1) return refuse(400, kOneHost, ec);  // at once: each would cost an authority_
     if (!is_valid_host(value)) {
       return refuse(400, "Malformed HTTP request: \"" + excerpt(value) + "\" is no valid Host.", ec);
     }
@@ -149,9 +151,7 @@ void RequestParser::check_transfer_encoding(std::string_view value, error_code& 
 }
 
 void RequestParser::on_header_impl(error_code& ec) {
-  if (hosts_ > 1 || (hosts_ == 0 && request_.version == 11)) {
-    return refuse(400, "Malformed HTTP request: it must have exactly one Host.", ec);
-  }
+  if (hosts_ == 0 && request_.version == 11) return refuse(400, kOneHost, ec);
   if (hosts_ == 0 && !authority_.empty()) request_.add_header("Host", authority_);
   request_.keep_alive = keep_alive();                  // now: a trailer must not change it
   if (request_.version == 11) check_expectations(ec);  // RFC 9110 10.1.1: 1.0 has no Expect

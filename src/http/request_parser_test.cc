@@ -121,6 +121,14 @@ TEST(RequestParser, ExactlyOneValidHost) {
   EXPECT_EQ(status_of("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), 400);
   EXPECT_EQ(status_of("GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
   EXPECT_EQ(status_of("GET / HTTP/1.0\r\n\r\n"), 200);
+  std::string many = "GET http://" + std::string(8'000, 'h') + "/ HTTP/1.1\r\n";  // which counts in place of any other
+  for (int i = 0; i < 1'000; ++i) many += "Host: a\r\n";
+  MemoryBudget budget(1 << 30);
+  const HttpServerConfig config;
+  RequestParser parser(config, budget);
+  (void)parser.feed(many + "\r\n");
+  EXPECT_EQ(parser.state(), RequestParser::State::kRefused);
+  EXPECT_LT(parser.request().head_bytes(), 4 * many.size());
   for (const char* host : {"", "h", "h:", "h:80", "127.0.0.1:80", "[::1]:80", "a_b.c-d"}) {
     EXPECT_TRUE(is_valid_host(host)) << host;
   }

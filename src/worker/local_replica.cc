@@ -2,39 +2,17 @@
 
 #include <algorithm>
 #include <chrono>
-#include <exception>
-#include <string>
 #include <utility>
 
 #include "base/clock.h"
 #include "worker/runner.h"
+#include "worker/without_exceptions.h"
 
 namespace quern {
 namespace {
 
 /// How often a thread that may get another Batch looks whether the device has computed the one it has.
 constexpr auto kPollTime = std::chrono::microseconds(20);
-
-/// Even telling what went wrong may fail for want of memory.
-Error error_of(const char* what) noexcept {
-  try {
-    return internal_error(std::string("the model failed: ") + what);
-  } catch (const std::exception&) {
-    return Error{};
-  }
-}
-
-/// Here the libraries that compute enter: what they throw goes no further.
-template <typename Work>
-auto without_exceptions(const Work& work) noexcept -> decltype(work()) {
-  try {
-    return work();
-  } catch (const std::exception& error) {
-    return error_of(error.what());
-  } catch (...) {
-    return error_of("an exception of unknown type");
-  }
-}
 
 }  // namespace
 

@@ -6,6 +6,8 @@
 #include <future>
 #include <stdexcept>
 
+#include "base/clock.h"
+
 namespace quern {
 namespace {
 
@@ -91,6 +93,7 @@ struct Queue {
   std::deque<uint64_t> queued;
   int started = 0;
   std::vector<size_t> queued_at_finish;
+  int64_t finish_us = 0;  // how long the device takes for each
 
   LocalReplica::Model model() {
     return {[this](const Batch& batch) -> Result<void> {
@@ -103,6 +106,8 @@ struct Queue {
             [this]() -> Result<BatchResult> {
               std::lock_guard lock(mutex);
               queued_at_finish.push_back(queued.size());
+              for (const int64_t end_us = now_us() + finish_us; now_us() < end_us;) {
+              }
               const BatchResult result{queued.front(), {}};
               queued.pop_front();
               return result;
@@ -130,6 +135,19 @@ TEST(LocalReplicaTest, TheNextBatchIsStartedWhileTheDeviceComputes) {
   EXPECT_EQ(queue.queued_at_finish[0], 2u);
   EXPECT_EQ(ends.ends[0].batch_id, 1u);
   EXPECT_EQ(ends.ends[1].batch_id, 2u);
+}
+
+TEST(LocalReplicaTest, TheTimeOfOverlappingBatchesIsCountedOnce) {
+  Ends ends;
+  Queue queue;
+  queue.finish_us = 5'000;
+  const int64_t begin_us = now_us();
+  LocalReplica replica(queue.model(), 2, ends.on_end());
+  for (uint64_t id : {1, 2}) replica.start(batch_of(id));
+  ends.wait_for(2);
+  EXPECT_EQ(queue.queued_at_finish[0], 2u);
+  for (const BatchEnd& end : ends.ends) EXPECT_GE(end.compute_us, queue.finish_us);
+  EXPECT_LE(ends.ends[0].compute_us + ends.ends[1].compute_us, now_us() - begin_us);
 }
 
 TEST(LocalReplicaTest, ABatchThatCannotBeStartedEndsInItsTurnAndTheModelIsAskedWhetherItIsLost) {

@@ -1,29 +1,10 @@
 #include "worker/runner.h"
 
-#include <algorithm>
-#include <exception>
-#include <new>
-
-#include "base/excerpt.h"
 #include "model/folder_files.h"
 #include "tensor/safetensors.h"
+#include "worker/without_exceptions.h"
 
 namespace quern {
-namespace {
-
-/// Where exceptions of oneDNN, of a device's library and of the allocator enter: they go no further.
-template <typename F>
-auto without_exceptions(const F& work) -> decltype(work()) {
-  try {
-    return work();
-  } catch (const std::bad_alloc&) {
-    return internal_error("out of memory");  // short enough to need none
-  } catch (const std::exception& e) {
-    return internal_error("the model failed: " + excerpt(e.what()));
-  }
-}
-
-}  // namespace
 
 Result<std::unique_ptr<LocalRunner>> LocalRunner::create(const std::string& model_dir, const ModelConfig& config,
                                                          const RunnerOptions& options, std::unique_ptr<Ops> ops) {

@@ -217,3 +217,15 @@ def test_a_complete_output_needs_no_weights_and_another_device_is_refused(quern,
     side.write_text(side.read_text().replace(" device=cpu (", " device=cuda ("))
     done = run(quern, *command, "--device", "cpu")
     assert done.returncode == 2 and b"made with other settings" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("closed, expected", [("1>&-", "cannot write stdout: Bad file descriptor"), ("0<&-", "cannot read stdin: Bad file descriptor")])
+def test_a_stream_that_was_closed_is_an_error(quern, tiny_model, closed, expected):
+    done = subprocess.run(["sh", "-c", f'exec "$0" "$@" {closed}', quern, "embed", "--model-path", tiny_model], input=b"one\ntwo\n",
+                          capture_output=True, timeout=60)
+    assert done.returncode == 1 and expected in done.stderr.decode() and not done.stdout, done.stderr
+
+
+def test_a_file_that_cannot_be_read_has_not_ended(quern, tiny_model, tmp_path):
+    done = run(quern, "--model-path", tiny_model, "-i", "/proc/self/mem", "--input-format", "text", "-o", tmp_path / "out.npy")
+    assert done.returncode == 1 and b"cannot read /proc/self/mem: Input/output error" in done.stderr, done.stderr

@@ -1,8 +1,10 @@
 """`quern serve` as a process: start, readiness, wrong models. How it ends is in test_stop.py."""
+import gzip
 import json
 import os
 import pathlib
 import pty
+import random
 import re
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ import time
 import urllib.request
 
 import pytest
+from quern_server import RequestRefused
 
 
 def embed(server, text):
@@ -80,10 +83,24 @@ def test_port_in_use_is_said(quern, tiny_model, start):
     assert server.stop() == 0
 
 
-def test_limits_that_contradict_each_other_are_refused(quern, tiny_model):
-    done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--max-body-bytes", "2000", "--max-buffered-bytes", "1999"],
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2 and "--max-buffered-bytes: is 1999; a body of --max-body-bytes, 2000, needs at least 4401" in done.stderr
+def test_limits_that_contradict_each_other_are_refused_and_those_named_are_enough(quern, tiny_model, start):
+    body_bytes_max = 528900  # just more than a room that doubles has
+    def refused(buffered_bytes):
+        done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--max-body-bytes", str(body_bytes_max),
+                               "--max-buffered-bytes", str(buffered_bytes)], capture_output=True, text=True, timeout=60)
+        said = f"--max-buffered-bytes: is {buffered_bytes}; a body of --max-body-bytes, {body_bytes_max}, needs at least "
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+        return int(re.search(said + r"(\d+)", done.stderr).group(1))
+    least = refused(1999)
+    assert refused(least - 1) == least
+    server = start("--max-body-bytes", str(body_bytes_max), "--max-buffered-bytes", str(least))
+    text = json.dumps({"input": "", "truncate": True})
+    text = text.replace('""', '"' + random.Random(3).randbytes(body_bytes_max).hex()[:body_bytes_max - len(text) - 100] + '"')
+    coded = gzip.compress(text.encode(), 0)
+    assert body_bytes_max - 100 < len(coded) <= body_bytes_max
+    request = urllib.request.Request(server.url + "/v1/embeddings", coded, {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert len(json.load(answer)["data"]) == 1
 
 
 @pytest.mark.parametrize("flag, value", [
@@ -102,6 +119,17 @@ def test_a_port_file_that_cannot_be_written_is_said(quern, tiny_model, tmp_path)
     done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--port-file", tmp_path / "port"],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and "--port-file: cannot write" in done.stderr and not (tmp_path / "port").exists(), done.stderr
+
+
+def test_metrics_show_the_limits_that_flags_set(start):
+    flags = {"--max-batch-tokens": ("batch_tokens_max", 512), "--max-batch-inputs": ("batch_spans_max", 17), "--max-connections": ("connections_max", 23),
+             "--context-length": ("context_tokens_max", 384), "--max-body-bytes": ("body_bytes_max", 54321), "--max-header-bytes": ("header_bytes_max", 9999),
+             "--max-client-batch-size": ("inputs_max", 33), "--max-queue-tokens": ("queue_tokens_max", 77777), "--max-queue-jobs": ("queue_jobs_max", 444),
+             "--request-timeout-ms": ("timeout_ms_default", 5432), "--max-buffered-bytes": ("buffered_bytes_max", 7654321)}
+    server = start(*(word for flag, (_, value) in flags.items() for word in (flag, str(value))))
+    with urllib.request.urlopen(server.url + "/metrics", timeout=10) as answer:
+        shown = dict(re.findall(r'^quern_limit{field="(\w+)"} (\S+)$', answer.read().decode(), re.M))
+    assert {field: float(shown[field]) for field, _ in flags.values()} == {field: value for field, value in flags.values()}
 
 
 def test_the_memory_for_requests_follows_the_longest_body(start):
@@ -176,3 +204,31 @@ def test_on_a_terminal_it_says_in_plain_words_what_it_serves(quern, tiny_model):
         assert words in text, text
     text = on_a_terminal([quern, "serve", "--model-path", tiny_model, "--port", "0", "--api-key", "a-secret-key"], '"Hello"')
     assert "no API key" not in text and "API key asked for" in text and "Authorization: Bearer" in text and "a-secret-key" not in text, text
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_no_socket_becomes_a_standard_stream_that_was_closed(quern, tiny_model, tmp_path, closed):
+    port_file = tmp_path / "port"
+    process = subprocess.Popen(["sh", "-c", f'exec "$0" "$@" {closed}', quern, "serve", "--model-path", tiny_model, "--port", "0", "--port-file", port_file])
+    try:
+        while not port_file.exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        url = f"http://127.0.0.1:{int(port_file.read_text())}"
+        for number in range(closed.count("&")):
+            assert os.readlink(f"/proc/{process.pid}/fd/{2 - number}") == "/dev/null"
+        with urllib.request.urlopen(url + "/health", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_a_deadline_that_passes_is_504_and_the_server_goes_on(start):
+    server = start("--max-batch-tokens", "64")
+    texts = ["words to compute " * 20 + str(number) for number in range(200)]
+    with pytest.raises(RequestRefused) as refused:
+        server.post("/v1/embeddings", {"input": texts, "timeout_ms": 1})
+    assert refused.value.code == 504 and "deadline" in str(refused.value)
+    assert len(server.post("/v1/embeddings", {"input": texts, "timeout_ms": 600_000})["data"]) == len(texts)
+    assert server.metric("quern_calls_live") == 0
