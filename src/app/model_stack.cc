@@ -1,5 +1,6 @@
 #include "app/model_stack.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <future>
 #include <optional>
@@ -57,13 +58,21 @@ Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_we
   return read_model_folder(wanted);
 }
 
-SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options, const Device& device) {
+Result<SchedulerConfig> make_scheduler_config(const ModelFolder& folder, const ModelOptions& options,
+                                              const Device& device) {
   SchedulerConfig config;
   config.batch_tokens_max = options.batch_tokens_max.value_or(device.default_batch_tokens());
   config.batch_spans_max = options.batch_spans_max.value_or(device.default_batch_spans());
   config.batches_in_flight_max = device.batches_in_flight_max();
   config.context_tokens_max = folder.context_tokens_max;
-  config.brief_batch_tokens_max = options.query_batch_tokens_max.value_or(device.default_query_batch_tokens());
+  config.brief_batch_tokens_max =
+      options.query_batch_tokens_max.value_or(std::min(device.default_query_batch_tokens(), config.batch_tokens_max));
+  const int32_t brief = config.brief_batch_tokens_max;
+  if (options.query_batch_tokens_max && brief != 0 && (brief < kBatchTokensMin || brief > config.batch_tokens_max)) {
+    return invalid_argument("is " + std::to_string(brief) + "; allowed: 0, or " + std::to_string(kBatchTokensMin) +
+                                " to --max-batch-tokens, " + std::to_string(config.batch_tokens_max),
+                            "--max-query-batch-tokens");
+  }
   config.long_tokens_spare = options.spare_kv_tokens;
   return config;
 }
@@ -100,7 +109,9 @@ Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const 
 Result<std::unique_ptr<ModelStack>> load_model(const ModelFolder& folder, const ModelOptions& options,
                                                OpenDevice opened, const MachineLimits& machine) {
   const Device device = opened.device;
-  return load_model(folder, options, std::move(opened), make_scheduler_config(folder, options, device),
+  const auto scheduler = make_scheduler_config(folder, options, device);
+  if (!scheduler) return scheduler.error();
+  return load_model(folder, options, std::move(opened), *scheduler,
                     [&](const MemoryPlan& plan) { return check_memory(plan, machine, device); });
 }
 

@@ -51,8 +51,9 @@ std::string default_model_dir();
 /// The folder that the flags name; default_model_dir() where they name none.
 Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_weights = true);
 
-/// The limits that the flags ask for; the runner's memory is made for them.
-SchedulerConfig make_scheduler_config(const ModelFolder& folder, const ModelOptions& options, const Device& device);
+/// The limits that the flags ask for; the runner's memory is made for them. Refuses those that contradict each other.
+Result<SchedulerConfig> make_scheduler_config(const ModelFolder& folder, const ModelOptions& options,
+                                              const Device& device);
 
 /// Asked before the weights are read; the plan's requests_bytes are 0. An Error refuses.
 using ApproveMemory = std::function<Result<void>(const MemoryPlan& plan)>;

@@ -3,11 +3,19 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace quern {
+
+/// Where flags were said that do not stand on the command line by their own names, for messages: "--port" ->
+/// "quern.toml:3", "QUERN_PORT" or another server's "-p".
+using FlagOrigins = std::map<std::string, std::string>;
+
+/// The smallest step: --max-batch-tokens and --max-query-batch-tokens begin here.
+inline constexpr int32_t kBatchTokensMin = 16;
 
 /// Which model, and how it is computed.
 struct ModelOptions {
@@ -24,6 +32,7 @@ struct ModelOptions {
   int32_t spare_kv_tokens = 0;  // 0: an eighth of the context
   bool skip_check = false;      // do not compare with known_answers.json
   bool append_eos = false;      // where tokenizer.json appends no end token
+  FlagOrigins origins;
 };
 
 struct ServeOptions {

@@ -106,7 +106,9 @@ Result<void> Service::prepare() {
     if (monitor) gpu_monitor_ = std::move(*monitor);
     if (!monitor) log_warn("no metrics of the GPU", {{"quern.notice", monitor.error().message}});
   }
-  scheduler_config_ = make_scheduler_config(folder_, options_.model, opened_.device);
+  auto scheduler = make_scheduler_config(folder_, options_.model, opened_.device);
+  if (!scheduler) return scheduler.error();
+  scheduler_config_ = *scheduler;
   scheduler_config_.queue_tokens_max = options_.queue_tokens_max;
   scheduler_config_.queue_jobs_max = options_.queue_jobs_max;
   if (auto checked = check_config(EngineConfig{scheduler_config_}); !checked) return checked;

@@ -247,7 +247,7 @@ Result<void> bench(const BenchOptions& options) {
 
 int bench_command(const BenchOptions& options) {
   const auto done = bench(options);
-  return done ? 0 : report_error("bench", done.error());
+  return done ? 0 : report_error("bench", done.error(), options.model.origins);
 }
 
 }  // namespace quern

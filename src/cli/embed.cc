@@ -203,7 +203,7 @@ Result<void> embed_file(const EmbedOptions& options) {
 
 int embed_command(const EmbedOptions& options) {
   const auto done = embed_file(options);
-  return done ? 0 : report_error("embed", done.error());
+  return done ? 0 : report_error("embed", done.error(), options.model.origins);
 }
 
 }  // namespace quern

@@ -46,7 +46,13 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
     {"--reranking --rerank", kL, kNothing, kRefused, "", "", kEmbedsOnly},
     {"--pooling", "TEI, llama-server", kValue, kNoMeaning, "", "last last-token lasttoken", kCausalLast},
     {"--pooler-config --override-pooler-config", kV, kJson, kNoMeaning, "",
-     "pooling_type=last seq_pooling_type=last normalize=true use_activation=true", kCausalLast},
+     "pooling_type=last seq_pooling_type=last normalize=true use_activation=true task=embed softmax=false",
+     kCausalLast},
+    {"--attention", kL, kValue, kNoMeaning, "", "causal",
+     "Qwen3-Embedding attends causally; else it would give other vectors"},
+    {"--override-kv --control-vector --control-vector-scaled", kL, kValue, kRefused, "", "", kByFolder},
+    {"--yarn-ext-factor --yarn-attn-factor --yarn-beta-slow --yarn-beta-fast --grp-attn-n -gan --grp-attn-w -gaw", kL,
+     kValue, kRefused, "", "", kByFolder},
     {"--embd-normalize", kL, kValue, kNoMeaning, "", "2", "vectors have length 1"},
     {"--hf-overrides", kV, kJson, kNoMeaning, "", "is_matryoshka matryoshka_dimensions", kMatryoshka},
     {"--json-model-override-args", kS, kJson, kNoMeaning, "", "is_matryoshka matryoshka_dimensions", kMatryoshka},
@@ -54,7 +60,8 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
     {"--tokenizer --tokenizer-path", kSv, kValue, kRefused, "", "", "the tokenizer is the model folder's"},
     {"--tokenizer-mode", kSv, kValue, kNoMeaning, "", "auto fast", "the tokenizer is the model folder's"},
     {"--skip-tokenizer-init", kSv, kNothing, kRefused, "", "", "texts are taken as well as token ids, always"},
-    {"--chat-template", kAll, kValue, kNoMeaning, "", "", kGenerates},
+    {"--chat-template --chat-template-file --hf-chat-template-name --chat-template-content-format", kAll, kValue,
+     kNoMeaning, "", "", kGenerates},
     {"--tokenizer-revision --code-revision", kV, kValue, kRefused, "", "",
      "give --revision, which is the whole folder's"},
     {"--load-format", kSv, kValue, kNoMeaning, "", "auto safetensors", "weights are read from safetensors"},
@@ -62,16 +69,21 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
      "the model is Qwen3, in Hugging Face's format"},
     {"--download-dir --huggingface-hub-cache", "SGLang, vLLM, TEI", kValue, kRefused, "", "",
      "set the environment variable HF_HUB_CACHE to that folder"},
+    {"--offline", kL, kNothing, kNoMeaning, "", "", kNoDownload},
+    {"--docker-repo -dr", kL, kValue, kRefused, "", "", kGguf},
+    {"--hf-config-path --model-loader-extra-config", kSv, kValue, kRefused, "", "", kByFolder},
     {"--hf-token --hf-api-token -hft", "vLLM, TEI, llama-server", kValue, kNoMeaning, "", "", kNoDownload},
     {"--rope-scaling", kL, kValue, kNoMeaning, "", "none", kByFolder},
     {"--rope-freq-base --rope-freq-scale --rope-scale --yarn-orig-ctx", kL, kValue, kRefused, "", "", kByFolder},
     {"--default-prompt-name --default-prompt", kT, kValue, kRefused, "", "",
      "write default_prompt_name into config_sentence_transformers.json, or send prompt_name with the request"},
     {"--dense-path", kT, kValue, kRefused, "", "", kByFolder},
-    {"--enable-lora --lora-modules --lora-paths --lora --lora-adapter", "SGLang, vLLM, llama-server", kMaybe, kRefused,
-     "", "", kLora},
+    {"--enable-lora --lora-modules --lora-paths --lora --lora-scaled --lora-adapter", "SGLang, vLLM, llama-server",
+     kMaybe, kRefused, "", "", kLora},
     {"--mmproj", kL, kValue, kRefused, "", "", "texts are embedded, not pictures"},
     {"--skip-server-warmup", kS, kNothing, kNoMeaning, "", "",
+     "the check of known answers is the warm-up; --skip-check leaves it out"},
+    {"--warmups", kS, kValue, kNoMeaning, "", "",
      "the check of known answers is the warm-up; --skip-check leaves it out"},
     {"--warmup --no-warmup", kL, kNothing, kNoMeaning, "", "",
      "the check of known answers is the warm-up; --skip-check leaves it out"},
@@ -83,6 +95,9 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
     {"--tensor-parallel-size --tp-size --tp -tp", kSv, kValue, kNoMeaning, "", "1", kOneProcess},
     {"--pipeline-parallel-size --pp-size -pp --data-parallel-size --dp-size --dp -dp --nnodes", kSv, kValue, kNoMeaning,
      "", "1", kOneProcess},
+    {"--enable-dp-attention --enable-expert-parallel --headless", kSv, kNothing, kRefused, "", "", kOneProcess},
+    {"--device-id --base-gpu-id", "SGLang, TEI", kValue, kNoMeaning, "", "0", "--device cuda:N names the GPU"},
+    {"--dist-init-addr --nccl-port --dist-timeout", kS, kValue, kNoMeaning, "", "", kOneProcess},
     {"--node-rank", kSv, kValue, kNoMeaning, "", "0", kOneProcess},
     {"--api-server-count", kV, kValue, kNoMeaning, "", "1",
      "--http-threads is how many threads read and write sockets"},
@@ -101,29 +116,49 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
     {"--threads", kL, kValue, kBecomes, "--threads", "", ""},
     {"-t", kL, kValue, kBecomes, "--threads", "-1=0", ""},
     {"--threads-batch -tb", kL, kValue, kNoMeaning, "", "", "--threads is for everything"},
+    {"--tokenizer-worker-num", kS, kValue, kNoMeaning, "", "", "texts are cut on the threads that read them"},
     {"--tokenization-workers", kT, kValue, kNoMeaning, "", "", "texts are cut on the threads that read them"},
     {"--gpu-memory-utilization", kV, kValue, kNoMeaning, "", "", kMemory},
     {"--mem-fraction-static", kS, kValue, kNoMeaning, "", "", kMemory},
-    {"--swap-space --cpu-offload-gb --block-size --page-size", kSv, kValue, kNoMeaning, "", "", kMemory},
+    {"--swap-space --cpu-offload-gb --block-size --page-size --num-gpu-blocks-override --kv-cache-memory-bytes "
+     "--cuda-graph-bs --max-cudagraph-capture-size --max-num-partial-prefills --prefill-max-requests",
+     kSv, kValue, kNoMeaning, "", "", kMemory},
+    {"--fit -fit --load-mode -lm", kL, kValue, kNoMeaning, "", "", kMemory},
+    {"--cache-ram -cram --cache-reuse --defrag-thold -dt --fit-target -fitt --fit-ctx -fitc", kL, kValue, kNoMeaning,
+     "", "", kMemory},
+    {"--kv-offload -kvo --no-kv-offload -nkvo --kv-unified -kvu --no-kv-unified -no-kvu --swa-full --check-tensors "
+     "--no-host --repack --no-repack -nr --op-offload --no-op-offload",
+     kL, kNothing, kNoMeaning, "", "", kMemory},
     {"--mlock --no-mmap --mmap", kL, kNothing, kNoMeaning, "", "", kMemory},
-    {"--gpu-layers --n-gpu-layers -ngl --main-gpu -mg --split-mode -sm --tensor-split -ts", kL, kValue, kNoMeaning, "",
-     "", kCuda},
+    {"--gpu-layers --n-gpu-layers -ngl --main-gpu -mg --split-mode -sm --tensor-split -ts --override-tensor -ot --rpc",
+     kL, kValue, kNoMeaning, "", "", kCuda},
+    {"-dev", kL, kValue, kNoMeaning, "", "", "--device cuda:N names the GPU"},
+    {"--prio --prio-batch --poll --poll-batch --cpu-mask -C --cpu-range -Cr --cpu-strict", kL, kValue, kNoMeaning, "",
+     "", "start it under taskset or nice"},
     {"--numa", kL, kValue, kNoMeaning, "", "", "start it under numactl"},
     {"--flash-attn -fa", kL, kMaybe, kNoMeaning, "", "", kCuda},
-    {"--attention-backend --sampling-backend --cuda-graph-max-bs --torch-compile-max-bs --compilation-config -O", kSv,
-     kValue, kNoMeaning, "", "", kCuda},
-    {"--enable-torch-compile --disable-cuda-graph --enforce-eager --enable-p2p-check --disable-custom-all-reduce", kSv,
-     kNothing, kNoMeaning, "", "", kCuda},
+    {"--attention-backend --sampling-backend --cuda-graph-max-bs --torch-compile-max-bs --compilation-config -O "
+     "-cc --prefill-attention-backend --decode-attention-backend",
+     kSv, kValue, kNoMeaning, "", "", kCuda},
+    {"--enable-torch-compile --disable-cuda-graph --enforce-eager --enable-p2p-check --disable-custom-all-reduce "
+     "--enable-deterministic-inference --disable-cuda-graph-padding",
+     kSv, kNothing, kNoMeaning, "", "", kCuda},
     {"--disable-radix-cache --enable-mixed-chunk --disable-overlap-schedule --enable-chunked-prefill "
      "--no-enable-chunked-prefill "
-     "--enable-prefix-caching --no-enable-prefix-caching --async-scheduling --disable-sliding-window",
+     "--enable-prefix-caching --no-enable-prefix-caching --async-scheduling --no-async-scheduling "
+     "--disable-sliding-window "
+     "--disable-frontend-multiprocessing --enable-cache-report --enable-priority-scheduling "
+     "--enable-prompt-tokens-details",
      kSv, kNothing, kNoMeaning, "", "", kSchedule},
-    {"--cont-batching -cb --no-cont-batching -nocb --slots --no-slots --props --no-webui --jinja", kL, kNothing,
-     kNoMeaning, "", "", kSchedule},
+    {"--cont-batching -cb --no-cont-batching -nocb --slots --no-slots --props --no-webui --webui --jinja --no-jinja "
+     "--context-shift --no-context-shift --no-mmproj --escape -e --no-escape --perf --no-perf --verbose-prompt",
+     kL, kNothing, kNoMeaning, "", "", kSchedule},
     {"--schedule-policy --schedule-conservativeness --scheduling-policy --stream-interval "
-     "--distributed-executor-backend",
+     "--distributed-executor-backend --load-balance-method",
      kSv, kValue, kNoMeaning, "", "", kSchedule},
     {"--random-seed --seed -s", "SGLang, vLLM, llama-server", kValue, kNoMeaning, "", "", "nothing is drawn at random"},
+    {"--temp --temperature --top-k --top-p --min-p --repeat-penalty --n-predict --predict -n --keep", kL, kValue,
+     kNoMeaning, "", "", kGenerates},
     {"--reasoning-parser --tool-call-parser --generation-config", kSv, kValue, kNoMeaning, "", "", kGenerates},
     // Serving.
     {"--host --hostname", kAll, kValue, kBecomes, "--host", "", ""},
@@ -151,6 +186,10 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
      "--disable-log-stats "
      "--disable-uvicorn-access-log",
      kSv, kNothing, kNoMeaning, "", "", kLogging},
+    {"--log-file --log-verbosity --verbosity -lv", kL, kValue, kNoMeaning, "", "", kLogging},
+    {"--log-colors", kL, kMaybe, kNoMeaning, "", "", kLogging},
+    {"--log-prefix --no-log-prefix --log-timestamps --no-log-timestamps --log-jsonl --no-log-jsonl", kL, kNothing,
+     kNoMeaning, "", "", kLogging},
     {"--verbose -v --log-verbose --log-disable", kL, kNothing, kNoMeaning, "", "", kLogging},
     {"--max-log-len --watchdog-timeout --log-requests-level", kSv, kValue, kNoMeaning, "", "", kLogging},
     {"--json-output --disable-spans", kT, kNothing, kNoMeaning, "", "", kLogging},
@@ -161,25 +200,11 @@ constexpr auto kFlags = std::to_array<LaunchFlag>({
     {"--prometheus-port", kT, kValue, kNoMeaning, "", "", "GET /metrics is on --port"},
 });
 
-bool has_word(std::string_view words, std::string_view word) {
-  for (size_t begin = 0; begin < words.size();) {
-    const size_t end = std::min(words.find(' ', begin), words.size());
-    if (words.substr(begin, end - begin) == word) return true;
-    begin = end + 1;
-  }
-  return false;
-}
-
+/// "`a`, `b`"
 std::string code_words(std::string_view words) {
-  std::string out = words.empty() ? "" : "`";
-  for (char c : words) {
-    if (c == ' ') {
-      out += "`, `";
-    } else {
-      out += c;
-    }
-  }
-  return out + (words.empty() ? "" : "`");
+  std::string out;
+  for (const std::string_view word : split_words(words)) out += (out.empty() ? "`" : ", `") + std::string(word) + "`";
+  return out;
 }
 
 std::string fate_text(const LaunchFlag& flag) {
@@ -191,9 +216,21 @@ std::string fate_text(const LaunchFlag& flag) {
 
 }  // namespace
 
+std::vector<std::string_view> split_words(std::string_view words) {
+  std::vector<std::string_view> out;
+  for (size_t begin = 0; begin < words.size();) {
+    const size_t end = std::min(words.find(' ', begin), words.size());
+    out.push_back(words.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return out;
+}
+
 const LaunchFlag* find_launch_flag(std::string_view name) {
-  const auto found =
-      std::find_if(kFlags.begin(), kFlags.end(), [&](const LaunchFlag& flag) { return has_word(flag.names, name); });
+  const auto found = std::find_if(kFlags.begin(), kFlags.end(), [&](const LaunchFlag& flag) {
+    const auto names = split_words(flag.names);
+    return std::find(names.begin(), names.end(), name) != names.end();
+  });
   return found == kFlags.end() ? nullptr : &*found;
 }
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace quern {
 
@@ -38,6 +39,9 @@ struct LaunchFlag {
   std::string_view values;
   std::string_view why;
 };
+
+/// The words of a row's `names` or `values`.
+std::vector<std::string_view> split_words(std::string_view words);
 
 /// The row that has `name` (dashes in front included), or nullptr.
 const LaunchFlag* find_launch_flag(std::string_view name);

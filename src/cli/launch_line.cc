@@ -14,16 +14,6 @@ namespace {
 
 constexpr std::string_view kModelFlag = "--model-path";
 
-std::vector<std::string_view> split_words(std::string_view words) {
-  std::vector<std::string_view> out;
-  for (size_t begin = 0; begin < words.size();) {
-    const size_t end = std::min(words.find(' ', begin), words.size());
-    out.push_back(words.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return out;
-}
-
 /// What stands behind FROM= in a row's values, whatever the case of `from`.
 std::optional<std::string> value_for(std::string_view values, std::string_view from) {
   for (const std::string_view word : split_words(values)) {
@@ -87,7 +77,7 @@ class Reader {
     std::string notice;
     if (!renamed_.empty()) notice = "read as Quern's own: " + renamed_;
     if (!no_meaning_.empty()) notice += (notice.empty() ? "" : "; ") + ("without a meaning here: " + no_meaning_);
-    return LaunchLine{std::move(out_), std::move(notice)};
+    return LaunchLine{std::move(out_), std::move(notice), std::move(origins_)};
   }
 
  private:
@@ -147,6 +137,7 @@ class Reader {
       renamed_ += (renamed_.empty() ? "" : ", ") + name + (mapped == value ? "" : " " + excerpt(value)) + " as " +
                   (mapped.empty() ? "the default" : ours + (mapped == value ? "" : " " + mapped));
     }
+    if (name != ours) origins_[ours] = name;
     if (ours == kModelFlag) has_model_ = true;
     if (mapped.empty() && !value.empty()) return;
     if (flag.takes == Takes::kMaybe) {
@@ -185,6 +176,7 @@ class Reader {
   std::optional<std::string> inline_value_;
   std::vector<std::string> out_;
   std::string renamed_, no_meaning_;
+  FlagOrigins origins_;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "app/options.h"
 #include "base/result.h"
 
 namespace quern {
@@ -15,6 +16,7 @@ namespace quern {
 struct LaunchLine {
   std::vector<std::string> args;  // our own flags alone; what no table knows is left as it is
   std::string notice;             // one line for the log: what was renamed, what has no meaning here; or empty
+  FlagOrigins origins;            // of the renamed
 };
 
 /// The first word that belongs to no flag is the model. `takes_value` says of one of our own flags whether a value

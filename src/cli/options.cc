@@ -39,7 +39,8 @@ CLI::Option* add(CLI::App& app, const std::string& flags, T& target, const std::
 }
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flag, bool& target, const std::string& help) {
-  return app.add_flag(flag, target, help)->envname(env_name(flag));
+  CLI::Validator is_switch(CLI::IsMember({"true", "false", "on", "off", "yes", "no", "1", "0"}, CLI::ignore_case));
+  return app.add_flag(flag, target, help)->envname(env_name(flag))->check(is_switch.description(""));
 }
 
 /// Which model, and how its texts become ids.
@@ -68,12 +69,12 @@ void add_model_options(CLI::App& app, ModelOptions& model) {
       ->check(CLI::Range(0, 1 << 20));
   add(app, "--max-batch-tokens,--chunked-prefill-size", model.batch_tokens_max,
       "Tokens computed in one step; longer inputs are fed in chunks; default: 1024, on a GPU 8192")
-      ->check(CLI::Range(16, 1 << 20));
+      ->check(CLI::Range(kBatchTokensMin, 1 << 20));
   add(app, "--max-batch-inputs", model.batch_spans_max, "Inputs computed in one step; default: 256")
       ->check(CLI::Range(2, 1 << 16));
   add(app, "--max-query-batch-tokens", model.query_batch_tokens_max,
-      "Tokens computed in one step, and one step at a time, within a second of a request of at most 64 tokens; 0: as "
-      "ever; default: 0, on a GPU 2048")
+      "Tokens computed in one step, and one step at a time, within a second of a request of at most 64 tokens; 16 to "
+      "--max-batch-tokens, or 0: as ever; default: 0, on a GPU 2048")
       ->check(CLI::Range(0, 1 << 20));
   add(app, "--spare-kv-tokens", model.spare_kv_tokens,
       "K/V for long inputs beside one of the full context, in tokens; 0: an eighth of --context-length")
@@ -153,7 +154,8 @@ void register_options(CLI::App& app, EmbedOptions& o) {
   add(app, "--output-format", o.output_format, "auto (by the name's ending), jsonl, npy");
   add(app, "--prompt-name", o.prompt_name, "A prompt of the model: query or document");
   add(app, "--instruction", o.instruction, "A task of your own, put before each text as `Instruct: TASK\\nQuery:`");
-  add(app, "--dimensions", o.dimensions, "Cut vectors to this width, 32 or more, and normalise again; 0: full width");
+  add(app, "--dimensions", o.dimensions, "Cut vectors to this width, 32 or more, and normalise again; 0: full width")
+      ->check(CLI::Range(0, 1 << 20));
   add_flag(app, "--truncate", o.truncate, "Cut inputs longer than the context at the end instead of stopping");
   add_flag(app, "--overwrite", o.overwrite, "Start over when the output file exists");
 }
@@ -212,15 +214,42 @@ bool is_given(const CLI::Option& option, const std::vector<std::string>& args) {
 
 /// The command line, and behind it the environment's flags that it does not give. CLI11 itself ranks the environment
 /// below the configuration file; people expect it above.
-std::vector<std::string> with_environment(const CLI::App& app, std::vector<std::string> args) {
+std::vector<std::string> with_environment(const CLI::App& app, std::vector<std::string> args, FlagOrigins& origins) {
   std::vector<std::string> from_environment;
   for (const CLI::Option* option : app.get_options()) {
     const char* value = option->get_envname().empty() ? nullptr : std::getenv(option->get_envname().c_str());
-    if (value != nullptr && *value != 0 && !is_given(*option, args))  // an empty variable is an unset one
-      from_environment.push_back("--" + option->get_lnames()[0] + "=" + value);
+    if (value == nullptr || *value == 0 || is_given(*option, args)) continue;  // an empty variable is an unset one
+    const std::string flag = "--" + option->get_lnames()[0];
+    origins[flag] = option->get_envname();
+    from_environment.push_back(flag + "=" + value);
   }
   args.insert(args.begin(), from_environment.begin(), from_environment.end());
   return args;
+}
+
+/// `--flag ""` and `--flag=` are what a script writes whose variable is not set.
+Result<void> refuse_empty(const CLI::App& app, const std::vector<std::string>& args) {
+  for (size_t i = 0; i < args.size(); ++i) {
+    const size_t equals = args[i].find('=');
+    const bool is_flag = args[i].starts_with("-") && args[i].size() > 1;
+    const CLI::Option* option = is_flag ? app.get_option_no_throw(args[i].substr(0, equals)) : nullptr;
+    if (option == nullptr) continue;
+    const bool takes_next = equals == std::string::npos && option->get_items_expected_min() > 0;
+    if (equals + 1 == args[i].size() || (takes_next && i + 1 < args.size() && args[i + 1].empty()))
+      return invalid_argument("is empty; leave the flag out for its default", "--" + option->get_lnames()[0]);
+    i += takes_next ? 1 : 0;
+  }
+  return {};
+}
+
+/// Of CLI11's message, which holds the flag's name.
+std::string origin_of(std::string_view message, const FlagOrigins& origins) {
+  for (size_t begin = message.find("--"); begin != std::string_view::npos; begin = message.find("--", begin + 2)) {
+    const std::string_view rest = message.substr(begin);
+    const auto origin = origins.find(std::string(rest.substr(0, rest.find_first_of(": =,"))));
+    if (origin != origins.end()) return origin->second + ": ";
+  }
+  return "";
 }
 
 /// Other servers' flags become ours.
@@ -232,6 +261,7 @@ Result<std::vector<std::string>> own_args(const CLI::App& app, const std::vector
   });
   if (!line) return line.error();
   options.launch_notice = std::move(line->notice);
+  options.model.origins = std::move(line->origins);
   return std::move(line->args);
 }
 
@@ -246,21 +276,31 @@ std::optional<Options> parse_with(const char* command, int argc, const char* con
   Options options;
   register_options(app, options);
   app.set_config("--config", "", "TOML file with the same names as the flags, without the dashes in front");
-  app.config_formatter(std::make_shared<CheckedToml>(app));
+  const auto toml = std::make_shared<CheckedToml>(app);
+  app.config_formatter(toml);
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.footer(
       "Every flag can be given as an environment variable (shown as Env:) and in the --config file;\nthe command line "
       "wins over the environment, which wins over the file.");
   app.get_formatter()->column_width(44);
+  FlagOrigins& origins = options.model.origins;
+  std::vector<std::string> args;
+  const auto learn_places = [&] {
+    for (const auto& [flag, place] : toml->places()) {
+      if (!is_given(*app.get_option(flag), args)) origins[flag] = place;
+    }
+  };
   try {
     auto own = own_args(app, {argv + 1, argv + argc}, options);
-    if (!own) {
-      exit_code = report_error(command, own.error());
+    const Result<void> checked = own ? refuse_empty(app, *own) : Result<void>(own.error());
+    if (!checked) {
+      exit_code = report_error(command, checked.error(), origins);
       return std::nullopt;
     }
-    std::vector<std::string> args = with_environment(app, std::move(*own));
-    std::reverse(args.begin(), args.end());  // CLI11 takes a vector from its back
-    app.parse(args);
+    args = with_environment(app, std::move(*own), origins);
+    std::vector<std::string> from_back(args.rbegin(), args.rend());  // as CLI11 takes a vector
+    app.parse(from_back);
+    learn_places();
     return options;
   } catch (const CLI::ExtrasError&) {
     std::fprintf(stderr, "quern %s: %srun `quern %s --help` for the list\n", command, explain_extras(app).c_str(),
@@ -271,7 +311,9 @@ std::optional<Options> parse_with(const char* command, int argc, const char* con
     if (is_help) {
       app.exit(error);
     } else {
-      std::fprintf(stderr, "quern %s: %s\nrun `quern %s --help` for the list\n", command, error.what(), command);
+      learn_places();
+      std::fprintf(stderr, "quern %s: %s%s\nrun `quern %s --help` for the list\n", command,
+                   origin_of(error.what(), origins).c_str(), error.what(), command);
     }
     exit_code = is_help ? 0 : 2;
   }

@@ -21,8 +21,13 @@ std::string describe(const Error& error) {
   return param + ": " + error.message;
 }
 
-int report_error(const char* command, const Error& error) {
-  std::fprintf(stderr, "quern %s: %s\n", command, describe(error).c_str());
+std::string describe(const Error& error, const FlagOrigins& origins) {
+  const auto origin = origins.find(error.param);
+  return (origin == origins.end() ? "" : origin->second + ": ") + describe(error);
+}
+
+int report_error(const char* command, const Error& error, const FlagOrigins& origins) {
+  std::fprintf(stderr, "quern %s: %s\n", command, describe(error, origins).c_str());
   return error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kNotFound ? 2 : 1;
 }
 

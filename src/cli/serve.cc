@@ -14,9 +14,9 @@ namespace {
 /// The exit code. An error is told before the service ends, which may take a moment.
 int serve(const ServeOptions& options, StopSignals& signals) {
   auto service = Service::start(options);
-  if (!service) return report_error("serve", service.error());
+  if (!service) return report_error("serve", service.error(), options.model.origins);
   if (auto loaded = (*service)->load([&signals] { signals.promised(); }); !loaded)
-    return report_error("serve", loaded.error());
+    return report_error("serve", loaded.error(), options.model.origins);
   if (isatty(STDERR_FILENO) == 1) std::fputs((*service)->banner().c_str(), stderr);
   signals.wait();
   (*service)->stop();

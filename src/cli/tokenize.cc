@@ -75,17 +75,17 @@ Result<void> print_text(const Tokenizer& tokenizer, const std::string& text) {
 
 int tokenize_command(const TokenizeOptions& options) {
   const auto files = read_model_folder(options.model, false);
-  if (!files) return report_error("tokenize", files.error());
+  if (!files) return report_error("tokenize", files.error(), options.model.origins);
   const auto handle = [&](const std::string& text) {
     return options.decode ? print_text(*files->tokenizer, text) : print_ids(*files->tokenizer, text, options);
   };
   if (!options.text.empty()) {
     const auto done = handle(options.text);
-    return done ? 0 : report_error("tokenize", done.error());
+    return done ? 0 : report_error("tokenize", done.error(), options.model.origins);
   }
   std::string line;
   while (std::getline(std::cin, line)) {
-    if (const auto done = handle(line); !done) return report_error("tokenize", done.error());
+    if (const auto done = handle(line); !done) return report_error("tokenize", done.error(), options.model.origins);
   }
   return 0;
 }

@@ -89,7 +89,7 @@ Result<bool> verify(const VerifyOptions& options) {
 
 int verify_command(const VerifyOptions& options) {
   const auto agreed = verify(options);
-  if (!agreed) return report_error("verify", agreed.error());
+  if (!agreed) return report_error("verify", agreed.error(), options.model.origins);
   std::printf(*agreed ? "OK\n" : "NOT OK\n");
   return *agreed ? 0 : 1;
 }

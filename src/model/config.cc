@@ -209,6 +209,11 @@ Result<ModelConfig> read_model_config(const std::string& model_dir) {
   if (auto done = read_rope(json, config); !done) return done.error();
   if (auto done = refuse_sliding_window(json, config); !done) return done.error();
   if (auto done = read_eos(json, config); !done) return done.error();
+  if (json.has("tokenizer_class")) {
+    const auto name = json.text("tokenizer_class");
+    if (!name) return json.bad("tokenizer_class", "a name");
+    config.tokenizer_class = *name;
+  }
   if (auto done = refuse_unknown(json, kConfigFields); !done) return done.error();
   return config;
 }

@@ -24,6 +24,7 @@ struct ModelConfig {
   /// "...ForCausalLM" is first among the architectures: without a modules.json, sentence-transformers then pools the
   /// last token, else the mean.
   bool is_causal_lm = false;
+  std::optional<std::string> tokenizer_class;  // counts where tokenizer_config.json names none
 };
 
 /// Reads config.json of `model_dir`, with transformers' defaults for what it leaves out. Refuses by name whatever would

@@ -67,7 +67,7 @@ Result<void> read_tokenizer(const ModelFolderOptions& options, const TokenizerCo
   const std::string& dir = folder.weights_dir;
   const auto json = read_model_file(dir, kTokenizer, kTokenizerBytesMax);
   if (!json) return json.error();
-  auto tokenizer = Tokenizer::from_json(*json, dir + "/" + kTokenizer);
+  auto tokenizer = Tokenizer::from_json(*json, dir + "/" + kTokenizer, tokens.rules);
   if (!tokenizer) return tokenizer.error();
   if (!tokenizer->eos_id() && options.append_eos) {
     auto eos = tokens.eos_token ? tokenizer->token_to_id(*tokens.eos_token) : folder.config.eos_token_id;
@@ -107,7 +107,7 @@ Result<ModelFolder> read_model_folder(const ModelFolderOptions& options) {
   auto config = read_model_config(folder.weights_dir);
   if (!config) return config.error();
   folder.config = *config;
-  auto tokens = read_tokenizer_config(folder.weights_dir);
+  auto tokens = read_tokenizer_config(folder.weights_dir, folder.config.tokenizer_class);
   if (!tokens) return tokens.error();
   if (auto done = check_pooling(folder, *modules); !done) return done.error();
   if (auto done = check_width(folder, *modules); !done) return done.error();

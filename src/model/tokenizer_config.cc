@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/ascii.h"
+#include "base/excerpt.h"
 
 namespace quern {
 namespace {
@@ -24,8 +25,9 @@ Result<void> check_token(const JsonView& json, const std::string& key, std::opti
                          const Tokenizer& tokenizer) {
   const auto content = content_of(json, key);
   if (!content) return json.bad(key, "a token");
-  const auto known = tokenizer.token_to_id(*content);
-  if (!known) return json.bad(key, "a token of tokenizer.json (others are not added here)");
+  // One that is only in the vocabulary would be cut out of the words that it stands in.
+  const auto known = tokenizer.added_token_to_id(*content);
+  if (!known) return json.bad(key, "one of tokenizer.json's added_tokens (others are not added here)");
   if (id && *id != *known) return json.bad(key, "the token's id in tokenizer.json, " + std::to_string(*known));
   if (const auto token = json.child(key)) {
     for (const char* rule : {"lstrip", "rstrip", "single_word"}) {
@@ -77,14 +79,53 @@ Result<void> check_tokens_of(const JsonView& json, const Tokenizer& tokenizer) {
   return {};
 }
 
+/// transformers builds the tokenizer of a class that it knows anew, from the vocabulary and the merges alone.
+std::optional<TextRules> rules_of(std::string_view tokenizer_class) {
+  if (tokenizer_class.ends_with("Fast")) tokenizer_class.remove_suffix(4);
+  if (tokenizer_class == "Qwen2Tokenizer") return TextRules::kQwen2;
+  for (const char* name : {"", "PreTrainedTokenizer", "TokenizersBackend", "Qwen3Tokenizer", "LlamaTokenizer"}) {
+    if (tokenizer_class == name) return TextRules::kOfFile;
+  }
+  return std::nullopt;
+}
+
+constexpr const char* kClasses =
+    "Qwen2Tokenizer, PreTrainedTokenizerFast or TokenizersBackend (others have rules of their own)";
+
+/// Without an attention mask the reference's vectors depend on what else is in the batch.
+Result<void> check_input_names(const JsonView& json) {
+  if (!json.find("model_input_names")) return {};
+  simdjson::dom::array names;
+  bool has_mask = false;
+  if (json.find("model_input_names")->get(names) == simdjson::SUCCESS) {
+    for (const element name : names) {
+      std::string_view text;
+      has_mask = has_mask || (name.get(text) == simdjson::SUCCESS && text == "attention_mask");
+    }
+  }
+  if (has_mask) return {};
+  return json.bad("model_input_names", "a list with \"attention_mask\" in it, as padding would count else");
+}
+
 }  // namespace
 
-Result<TokenizerConfig> read_tokenizer_config(const std::string& dir) {
+Result<TokenizerConfig> read_tokenizer_config(const std::string& dir, const std::optional<std::string>& config_class) {
   TokenizerConfig config;
   auto file = JsonFile::load_if_present(dir, "tokenizer_config.json");
   if (!file) return file.error();
-  if (!*file) return config;
-  const JsonView json = (*file)->root();
+  const std::optional<JsonView> own = *file ? std::optional((*file)->root()) : std::nullopt;
+  const bool named = own && own->has("tokenizer_class");
+  const std::string name(named ? own->text("tokenizer_class").value_or("?") : config_class.value_or("Qwen2Tokenizer"));
+  const auto rules = rules_of(name);
+  if (!rules && named) return own->bad("tokenizer_class", kClasses);
+  if (!rules) {
+    return invalid_argument(dir + "/config.json: \"tokenizer_class\": expected " + kClasses + ", found \"" +
+                            excerpt(name) + "\"");
+  }
+  config.rules = *rules;
+  if (!own) return config;
+  const JsonView& json = *own;
+  if (auto done = check_input_names(json); !done) return done.error();
   // Not add_bos_token and add_eos_token: transformers passes over them, tokenizer.json's post-processor decides.
   for (const char* key : {"split_special_tokens", "add_prefix_space", "do_lower_case"}) {
     const auto value = json.find(key);
@@ -121,11 +162,11 @@ Result<void> check_added_tokens(const std::string& dir, const TokenizerConfig& c
   if (!*file) return {};
   const JsonView json = (*file)->root();
   for (const auto& [token, value] : json.members()) {
-    const auto known = tokenizer.token_to_id(token);
+    const auto known = tokenizer.added_token_to_id(token);
     int64_t id = -1;
     if (value.get(id) != simdjson::SUCCESS || !known || id != *known)
       return json.bad(token, known ? "its id in tokenizer.json, " + std::to_string(*known)
-                                   : "a token of tokenizer.json (others are not added here)");
+                                   : "one of tokenizer.json's added_tokens (others are not added here)");
   }
   return {};
 }

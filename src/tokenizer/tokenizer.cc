@@ -90,8 +90,8 @@ bool is_special(const TokenizerTables& tables, int32_t id) {
 
 }  // namespace
 
-Result<Tokenizer> Tokenizer::from_json(std::string_view json, const std::string& name) {
-  auto parsed = parse_tokenizer_json(json, name);
+Result<Tokenizer> Tokenizer::from_json(std::string_view json, const std::string& name, TextRules rules) {
+  auto parsed = parse_tokenizer_json(json, name, rules);
   if (!parsed) return parsed.error();
   static std::atomic<uint32_t> serials{0};
   auto tables = std::make_shared<TokenizerTables>(std::move(*parsed));
@@ -150,11 +150,16 @@ Result<std::string> Tokenizer::decode(std::span<const int32_t> ids, bool skip_sp
   return replace_invalid_utf8(bytes);
 }
 
-std::optional<int32_t> Tokenizer::token_to_id(std::string_view bytes) const {
+std::optional<int32_t> Tokenizer::added_token_to_id(std::string_view text) const {
   for (const AddedTokens* tokens : {&tables_->raw_added, &tables_->normalized_added}) {
-    const AddedTokens::Match added = tokens->find(bytes, 0);
-    if (added.id >= 0 && added.begin == 0 && added.end == bytes.size()) return added.id;
+    const AddedTokens::Match added = tokens->find(text, 0);
+    if (added.id >= 0 && added.begin == 0 && added.end == text.size()) return added.id;
   }
+  return std::nullopt;
+}
+
+std::optional<int32_t> Tokenizer::token_to_id(std::string_view bytes) const {
+  if (const auto added = added_token_to_id(bytes)) return added;
   const int32_t id = tables_->bpe.vocab.find(bytes);
   return id == Vocab::kNone ? std::nullopt : std::optional(id);
 }

@@ -27,13 +27,20 @@ struct EncodeOptions {
   Truncation truncation = Truncation::kNone;
 };
 
+/// Whose normalizer, pattern and ignore_merges count.
+enum class TextRules {
+  kOfFile,
+  kQwen2,  // transformers' Qwen2Tokenizer has its own, whatever tokenizer.json says
+};
+
 struct TokenizerTables;
 
 class Tokenizer {
  public:
   /// From the bytes of a tokenizer.json; `name` stands for the file in messages. kInvalidArgument when it is not one we
   /// implement.
-  static Result<Tokenizer> from_json(std::string_view json, const std::string& name);
+  static Result<Tokenizer> from_json(std::string_view json, const std::string& name,
+                                     TextRules rules = TextRules::kOfFile);
 
   /// Appends `id` from now on, where the file's post_processor appends no end token. Before the tokenizer is shared.
   Result<void> append_eos(int32_t id);
@@ -54,6 +61,8 @@ class Tokenizer {
 
   /// The id of a token by its bytes, an added token's by its text.
   std::optional<int32_t> token_to_id(std::string_view bytes) const;
+  /// The id of an added token, which is found in a text before it is split.
+  std::optional<int32_t> added_token_to_id(std::string_view text) const;
   /// The bytes that an id stands for (perhaps part of a character); nothing for an id without a token.
   std::optional<std::string> id_to_token(int32_t id) const;
   /// One more than the largest id, added tokens included.

@@ -83,9 +83,12 @@ Result<void> parse_merge(element merge, std::string& left_bytes, std::string& ri
   return {};
 }
 
+constexpr const char* kQwen2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
 class Parser {
  public:
-  explicit Parser(const std::string& name) : errors_(name) {}
+  Parser(const std::string& name, TextRules rules) : errors_(name), rules_(rules) {}
   Result<TokenizerTables> parse(std::string_view json);
 
  private:
@@ -96,6 +99,7 @@ class Parser {
   Result<void> parse_added_tokens(element root, TokenizerTables& tables) const;
 
   const FileErrors errors_;
+  const TextRules rules_;
 };
 
 Result<Bpe> Parser::parse_model(element root) {
@@ -217,6 +221,11 @@ Result<TokenizerTables> Parser::parse(std::string_view json) {
   if (!pipeline) return pipeline.error();
   auto bpe = parse_model(root);
   if (!bpe) return bpe.error();
+  if (rules_ == TextRules::kQwen2) {
+    pipeline->nfc = true;
+    pipeline->splitter = Splitter::make(kQwen2Pattern).value();
+    bpe->ignore_merges = false;
+  }
   TokenizerTables tables{std::move(*bpe), std::move(pipeline->splitter), pipeline->nfc, {}, {}, {}, pipeline->eos_id};
   if (auto ok = parse_added_tokens(root, tables); !ok) return ok.error();
   if (tables.eos_id && !tables.bpe.vocab.has(*tables.eos_id)) {
@@ -227,8 +236,8 @@ Result<TokenizerTables> Parser::parse(std::string_view json) {
 
 }  // namespace
 
-Result<TokenizerTables> parse_tokenizer_json(std::string_view json, const std::string& name) {
-  return Parser(name).parse(json);
+Result<TokenizerTables> parse_tokenizer_json(std::string_view json, const std::string& name, TextRules rules) {
+  return Parser(name, rules).parse(json);
 }
 
 }  // namespace quern

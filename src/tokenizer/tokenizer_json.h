@@ -13,6 +13,7 @@
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
 #include "tokenizer/splitter.h"
+#include "tokenizer/tokenizer.h"
 
 namespace quern {
 
@@ -28,6 +29,7 @@ struct TokenizerTables {
 };
 
 /// `name` stands for the file in messages. kInvalidArgument naming the field at fault.
-Result<TokenizerTables> parse_tokenizer_json(std::string_view json, const std::string& name);
+Result<TokenizerTables> parse_tokenizer_json(std::string_view json, const std::string& name,
+                                             TextRules rules = TextRules::kOfFile);
 
 }  // namespace quern

@@ -92,9 +92,19 @@ def test_a_documented_line_starts_the_server(quern, cache, line):
     (["--gpu-memory-utilization", "--port"], "--gpu-memory-utilization: a value must follow"),
     (["--served-model-name=", "--port", "0"], "--served-model-name: is empty"),
     (["--idle-timeout-s=", "--port", "0"], "--idle-timeout-s: is empty"),
+    (["--served-model-name", "", "--port", "0"], "--served-model-name: is empty"),
+    (["--alias", "", "--port", "0"], "--alias: --served-model-name: is empty"),
+    (["--api-key-file", "", "--port", "0"], "--api-key-file: is empty"),
+    (["--attention", "non-causal"], '--attention: "non-causal" is not built here; allowed: causal'),
+    (["--override-kv", "tokenizer.ggml.add_eos_token=bool:false"], "--override-kv: not built here"),
+    (["--dp", "2"], '--dp: "2" is not built here; allowed: 1'),
+    (["--device-id", "1"], '--device-id: "1" is not built here; allowed: 0'),
+    (["-c", "99999999"], "-c: --context-length: Value 99999999 not in range 0 to 1048576"),
+    (["--max-num-seqs=1"], "--max-num-seqs: --max-batch-inputs: Value 1 not in range 2 to 65536"),
+    (["-c", "4096"], "-c: --context-length: is 4096; the model allows at most 2048 (max_position_embeddings)"),
     (["Qwen/A", "Qwen/B"], '"Qwen/B" belongs to no flag'),
-    (["-m", "Qwen3-Embedding-0.6B-Q8_0.gguf"], "--model-path: Qwen3-Embedding-0.6B-Q8_0.gguf: GGUF files are not read"),
-    (["-hf", "Qwen/Qwen3-Embedding-0.6B-GGUF:Q8_0"], "--model-path: Qwen/Qwen3-Embedding-0.6B-GGUF:Q8_0: GGUF files are not read"),
+    (["-m", "Qwen3-Embedding-0.6B-Q8_0.gguf"], "-m: --model-path: Qwen3-Embedding-0.6B-Q8_0.gguf: GGUF files are not read"),
+    (["-hf", "Qwen/Qwen3-Embedding-0.6B-GGUF:Q8_0"], "-hf: --model-path: Qwen/Qwen3-Embedding-0.6B-GGUF:Q8_0: GGUF files are not read"),
 ])
 def test_what_is_not_built_is_refused_by_name(quern, words, expected):
     assert refusal(quern, *words).startswith("quern serve: " + expected)

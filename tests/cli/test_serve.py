@@ -156,9 +156,20 @@ def test_a_key_file_says_what_it_does_not_take(quern, tiny_model, tmp_path, line
 @pytest.mark.parametrize("text, expected", [
     ("# a comment\nprot = 80\n", 'q.toml:2: unknown key "prot"; did you mean port?'),
     ("port = 80\npor = 1\n", 'q.toml:2: unknown key "por"; did you mean port?'),
-    ("[server]\nport = 80\n", 'unknown section "server"; keys stand outside of sections'),
-    ("port = 70000\n", "--port: Value 70000 not in range"),
-    ('log-level = "loud"\n', "--log-level: loud not in {"),
+    ("# a\n[server]\nport = 80\n", 'q.toml:2: unknown section "server"; keys stand outside of sections'),
+    ("port = 70000\n", "q.toml:1: --port: Value 70000 not in range"),
+    ("\r\n# port\r\nport = 70000\r\n", "q.toml:3: --port: Value 70000 not in range"),
+    ("\ufeffport = 70000\n", "q.toml:1: --port: Value 70000 not in range"),
+    ('log-level = "loud"\n', "q.toml:1: --log-level: loud not in {"),
+    ('\nskip-check = "maybe"\n', "q.toml:2: --skip-check: maybe not in {"),
+    ("threads = [1, 2]\n", "q.toml:1: --threads: At Most 1 required but received 2"),
+    ('\n"max-model-len" = 5000000\n', "q.toml:2: --context-length: Value 5000000 not in range"),
+    # What is found wrong after the command line has been read.
+    ('api-key = ["long-enough", "short"]\n', "q.toml:1: --api-key: an API key has at least 8 characters"),
+    ('\ncors-origin = "a b"\n', 'q.toml:2: --cors-origin: "a b" is no origin'),
+    ('device = "tpu"\n', 'q.toml:1: --device: is "tpu"'),
+    ("\ncontext-length = 999999\n", "q.toml:2: --context-length: is 999999; the model allows at most"),
+    ('served-model-name = ["a", ""]\n', 'q.toml:1: "served-model-name" is empty'),
 ])
 def test_a_wrong_line_of_the_toml_file_is_named(quern, tmp_path, text, expected):
     (tmp_path / "q.toml").write_text(text)
@@ -232,3 +243,66 @@ def test_a_deadline_that_passes_is_504_and_the_server_goes_on(start):
     assert refused.value.code == 504 and "deadline" in str(refused.value)
     assert len(server.post("/v1/embeddings", {"input": texts, "timeout_ms": 600_000})["data"]) == len(texts)
     assert server.metric("quern_calls_live") == 0
+
+
+RANGE = re.compile(r"^  --([a-z-]+)[a-z,-]* (?:U?INT|FLOAT):(?:U?INT|FLOAT|POSITIVE)?[^\n]*? in \[(\S+) - (\S+)\]", re.M)
+COMMANDS = ["serve", "embed", "tokenize", "verify", "bench"]
+
+
+def numeric_flags(quern, command):
+    """The flags of `--help` that take a number: (name, least, most)."""
+    text = subprocess.run([quern, command, "--help"], capture_output=True, text=True, check=True).stdout
+    ranged = [(name, float(low), float(high)) for name, low, high in RANGE.findall(text)]
+    numbers = re.findall(r"^  --([a-z-]+)[a-z,-]* (?:U?INT|FLOAT)\b", text, re.M)
+    assert {name for name, _, _ in ranged} == set(numbers), "a number without a range"
+    return ranged
+
+
+def test_every_number_has_a_range_and_says_it(quern, tmp_path):
+    assert len(numeric_flags(quern, "serve")) >= 20 and not numeric_flags(quern, "tokenize")
+    for command in COMMANDS:
+        for name, low, high in numeric_flags(quern, command):
+            config = tmp_path / "q.toml"
+            for value in [f"{low - 1:.0f}", f"{high * 2 + 1:.0f}", "-99999999999999999999", "99999999999999999999", "abc", "12abc", "1e", " "]:
+                config.write_text(f'\n{name} = "{value}"\n')
+                variable = "QUERN_" + name.upper().replace("-", "_")
+                named = [f"--{name}={value}"]
+                if (command, name, value) == ("serve", "context-length", "-1"):
+                    named = ["--context-length=-2"]  # vLLM's -1 is the model's own limit
+                for flags, environment, place in [(named, {}, ""), ([], {variable: value}, variable + ": "),
+                                                  (["--config", config], {}, f"{config}:2: ")]:
+                    done = subprocess.run([quern, command, *flags], capture_output=True, text=True, timeout=60, env=environment)
+                    said = re.search(rf"^quern {command}: {re.escape(str(place))}--{name}: .* not in range (\S+) to (\S+)$", done.stderr, re.M)
+                    assert done.returncode == 2 and said, (name, value, done.stderr)
+                    assert (float(said.group(1)), float(said.group(2))) == (low, high), (name, said.group(0))
+
+
+def test_every_flag_with_a_value_refuses_an_empty_one(quern, tmp_path):
+    for command in COMMANDS:
+        text = subprocess.run([quern, command, "--help"], capture_output=True, text=True, check=True).stdout
+        names = re.findall(r"^  (?:-\w,)?--([a-z-]+)[a-z,-]* [A-Z]+\b", text, re.M)
+        assert {"model-path", "revision"} <= set(names), text
+        for name in names:
+            for flags in [[f"--{name}", ""], [f"--{name}="]]:
+                done = subprocess.run([quern, command, *flags], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+                assert done.returncode == 2 and f"--{name}: is empty; leave the flag out" in done.stderr, (command, flags, done.stderr)
+            if name != "config":
+                (tmp_path / "q.toml").write_text(f'# one\n{name} = ""\n')
+                done = subprocess.run([quern, command, "--config", tmp_path / "q.toml"], capture_output=True, text=True, timeout=60,
+                                      stdin=subprocess.DEVNULL)
+                assert done.returncode == 2 and f'q.toml:2: "{name}" is empty' in done.stderr, (name, done.stderr)
+
+
+@pytest.mark.parametrize("tokens", [1, 15, 1025])
+def test_steps_for_queries_are_within_the_steps(quern, tiny_model, tokens):
+    done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--port", "0", "--max-query-batch-tokens", str(tokens),
+                           "--device", "cpu"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert f"--max-query-batch-tokens: is {tokens}; allowed: 0, or 16 to --max-batch-tokens, 1024" in done.stderr
+
+
+@pytest.mark.parametrize("value, expected", [("true", None), ("Yes", None), ("0", None), ("maybe", "maybe not in {true,"), ("2", "2 not in {true,")])
+def test_a_switch_in_the_environment_is_one_of_a_few_words(quern, tiny_model, value, expected):
+    done = subprocess.run([quern, "serve", "--model-path", tiny_model, "--host", "nowhere.invalid"], capture_output=True, text=True, timeout=60,
+                          env={"QUERN_SKIP_CHECK": value})
+    assert (f"QUERN_SKIP_CHECK: --skip-check: {expected}" if expected else "nowhere.invalid") in done.stderr, done.stderr

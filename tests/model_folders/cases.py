@@ -6,12 +6,13 @@ least 1 - 1e-6 with those of its encode(). "refused": exit code 2, and the messa
 from dataclasses import dataclass, field
 from typing import Callable
 
-from folders import (GONE, drop, extra_tensor, merge, modules, move, no_metadata, pad_header, put, tensor_as, text,
+from folders import (GONE, drop, edit, extra_tensor, merge, modules, move, no_metadata, pad_header, put, tensor_as, text,
                      weights, without_tensor)
 
 C, M, ST = "config.json", "modules.json", "config_sentence_transformers.json"
 P, B, T = "1_Pooling/config.json", "sentence_bert_config.json", "tokenizer_config.json"
 OLD = "sentence_transformers.models."
+IN, INTO = 256, ["Ġin", "to"]  # the vocabulary's id of "in"; the merge that makes " into"
 
 
 @dataclass
@@ -344,8 +345,46 @@ for name, named, values in (
     refused(f"tokenizer_config {name}", T, named, merge(T, **values))
 refused("added_tokens.json", "added_tokens.json", "wine", put("added_tokens.json", {"wine": 435}))
 
-# --- the end token: what tokenizer.json's post-processor says --------------------------------------------------------------
+# A word of the vocabulary that is no added token: transformers would cut it out of the words it stands in.
+for key in ("eos_token", "pad_token", "bos_token", "unk_token", "mask_token"):
+    refused(f"{key} an ordinary word", T, key, merge(T, **{key: "in"}))
+for key in ("additional_special_tokens", "extra_special_tokens"):
+    refused(f"{key} an ordinary word", T, key, merge(T, **{key: ["in"]}))
+refused("extra_special_tokens named", T, "image_token", merge(T, extra_special_tokens={"image_token": "in"}))
+refused("special_tokens_map.json an ordinary word", "special_tokens_map.json", "eos_token",
+        put("special_tokens_map.json", {"eos_token": "in"}))
+refused("added_tokens.json an ordinary word", "added_tokens.json", "in", put("added_tokens.json", {"in": IN}))
+refused("added_tokens_decoder an ordinary word", T, str(IN),
+        merge(T, added_tokens_decoder={str(IN): {"content": "in", "special": True}}))
+
+# Without attention_mask the reference counts the padding in.
+for names in (["input_ids"], [], ["input_ids", "token_type_ids"]):
+    refused(f"model_input_names {names}", T, "model_input_names", merge(T, model_input_names=names))
+for names in (["attention_mask", "input_ids"], ["input_ids", "token_type_ids", "attention_mask"]):
+    equal(f"model_input_names {names}", T, merge(T, model_input_names=names))
+
+# --- the tokenizer's class: Qwen2Tokenizer, also where none is named, has rules of its own ---------------------------------
 J = "tokenizer.json"
+RULES = {
+    "as it is": lambda value: None,
+    "normalizer null": lambda value: value.update(normalizer=None),
+    "another pattern": lambda value: value["pre_tokenizer"]["pretokenizers"][0]["pattern"].update(Regex=r"\p{L}+|\p{N}+"),
+    "ignore_merges": lambda value: (value["model"].update(ignore_merges=True), value["model"]["merges"].remove(INTO))}
+for name, rules in RULES.items():
+    for kind in (GONE, None, "", "Qwen2Tokenizer", "Qwen2TokenizerFast", "PreTrainedTokenizer", "PreTrainedTokenizerFast",
+                 "TokenizersBackend", "LlamaTokenizerFast", "Qwen3Tokenizer"):
+        said = "absent" if kind is GONE else repr(kind)
+        equal(f"tokenizer_class {said}, {name}", T, chain(merge(T, tokenizer_class=kind), edit(J, rules)))
+    equal(f"no tokenizer_config.json, {name}", J, chain(drop(T), edit(J, rules)))
+    equal(f"config.json's tokenizer_class, {name}", C, chain(
+        merge(T, tokenizer_class=GONE), merge(C, tokenizer_class="PreTrainedTokenizerFast"), edit(J, rules)))
+for kind in ("GPT2TokenizerFast", "GPT2Tokenizer", "BartTokenizerFast", "GPTNeoXTokenizerFast", "BertTokenizerFast", 7):
+    refused(f"tokenizer_class {kind!r}", T, "tokenizer_class", merge(T, tokenizer_class=kind))
+refused("config.json's tokenizer_class GPT2Tokenizer", C, "tokenizer_class", chain(
+    merge(T, tokenizer_class=GONE), merge(C, tokenizer_class="GPT2Tokenizer")))
+equal("config.json's tokenizer_class is second", C, merge(C, tokenizer_class="GPT2Tokenizer"))
+
+# --- the end token: what tokenizer.json's post-processor says --------------------------------------------------------------
 NO_TEMPLATE = merge(J, post_processor=None)
 equal("no end token", J, NO_TEMPLATE)
 equal("post-processor ByteLevel", J, merge(J, post_processor={"type": "ByteLevel", "add_prefix_space": True,

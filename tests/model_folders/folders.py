@@ -28,7 +28,7 @@ SHAPES = {
     "wide4096": (4096, 1, 2, 1, 8, 16, 512, 512),
     "long": (64, 2, 4, 2, 32, 96, 512, 32768),
 }
-TEXTS = ["red wine in a cool cellar", "Der Wein reift in der Stille.", "向量是一串数字，意思相近的句子靠得近。",
+TEXTS = ["red wine in a cool cellar", "the e\u0301tude, grinds into: a winding inning.", "Der Wein reift in der Stille.", "向量是一串数字，意思相近的句子靠得近。",
          "A mill grinds grain into flour; this one grinds text into vectors. " * 3 + "The end."]
 GONE = object()  # as a value in merge(): the key is taken out
 
@@ -61,6 +61,15 @@ def merge(name, **values):
         value = json.loads(path.read_text()) if path.exists() else {}
         value.update(values)
         write(folder, name, {key: item for key, item in value.items() if item is not GONE})
+    return change
+
+
+def edit(name, change_value):
+    """Changes a JSON object by a function of it."""
+    def change(folder):
+        value = json.loads((folder / name).read_text())
+        change_value(value)
+        write(folder, name, value)
     return change
 
 

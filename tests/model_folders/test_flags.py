@@ -55,7 +55,7 @@ def test_verify_says_what_it_has_checked():
 def test_empty_model_path_is_an_error_and_an_empty_variable_is_not():
     done = embed("--model-path", "")
     assert done.returncode == 2
-    assert done.stderr == "quern embed: --model-path: is empty; name a folder, ORG/NAME or ORG/NAME@REVISION\n"
+    assert done.stderr == "quern embed: --model-path: is empty; leave the flag out for its default\n"
     assert embed("--skip-check", env={"QUERN_MODEL_PATH": "", "QUERN_REVISION": ""}).returncode == 0
 
 
