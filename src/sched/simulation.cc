@@ -32,7 +32,7 @@ class Simulation {
         oracle_(config_, static_cast<int32_t>(replicas_.size())) {}
 
   SimulationResult run() {
-    for (int events = comes_in_stream() ? 1000 : draw(100, 600); events > 0 && oracle_.violation().empty(); --events) {
+    for (int events = events_of_load(); events > 0 && oracle_.violation().empty(); --events) {
       advance();
       disturb();
       start_batches();
@@ -63,6 +63,10 @@ class Simulation {
     return load_ == Load::kLongStream || load_ == Load::kCrowdedLong || load_ == Load::kQueries;
   }
   bool one_in(int n) { return draw(1, n) == 1; }
+  int events_of_load() {
+    if (load_ == Load::kCrowdedLong) return 3000;
+    return comes_in_stream() ? 1000 : draw(100, 600);
+  }
 
   SchedulerConfig draw_config() {
     SchedulerConfig config;

@@ -9,6 +9,7 @@
 #include "ops/cuda/device/gemm.h"
 #include "ops/cuda/device/graphs.h"
 #include "ops/cuda/device/kernels.h"
+#include "ops/cuda/device/readback.h"
 #include "ops/cuda/device/weights.h"
 
 namespace quern::cuda {
@@ -29,21 +30,6 @@ const CudaWeight& of_cuda(const LinearWeight& weight) { return static_cast<const
 bool aligned(const Matrix& m, uintptr_t to) {
   return reinterpret_cast<uintptr_t>(m.data) % to == 0 && static_cast<uintptr_t>(m.stride_bytes()) % to == 0;
 }
-
-/// Pinned buffers that wait for their next use.
-using PinnedPool = std::vector<std::unique_ptr<PinnedMemory>>;
-
-struct CudaReadback final : Readback {
-  explicit CudaReadback(PinnedPool& from) : pool(from) {}
-  ~CudaReadback() override {
-    if (memory != nullptr) pool.push_back(std::move(memory));
-  }
-  PinnedPool& pool;
-  std::unique_ptr<PinnedMemory> memory;
-  DType dtype = DType::kF32;
-  int64_t values = 0, cols = 0;
-  Event copied;
-};
 
 class CudaOps final : public Ops {
  public:
