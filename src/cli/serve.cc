@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -23,9 +24,15 @@ int serve(const ServeOptions& options, StopSignals& signals) {
   return 0;
 }
 
+/// glibc's threshold grows with the largest block that was freed; from then on such blocks lie in the heaps of
+/// whichever threads served them, and stay there in part: the process would grow with each new record of what came
+/// together. Fixed, what is large is mapped alone and given back when it is freed.
+void give_back_large_blocks() { ::mallopt(M_MMAP_THRESHOLD, 256 * 1024); }
+
 }  // namespace
 
 int serve_command(const ServeOptions& options) {
+  give_back_large_blocks();
   std::signal(SIGPIPE, SIG_IGN);
   StopSignals signals;  // before any other thread
   return serve(options, signals);
