@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "api/json_reader.h"
 #include "base/ascii.h"
 #include "base/excerpt.h"
 
@@ -51,10 +52,19 @@ Result<void> check_text(const std::string& line, const std::string& where) {
   return {};
 }
 
+/// Of a line that simdjson refuses without saying where.
+Error no_json(std::string line, const std::string& where) {
+  constexpr int kDepthMax = 1024;
+  const std::string what = where + "the line";
+  JsonReader reader(line, kDepthMax, what);
+  if (reader.skip()) reader.read_end();
+  return reader.ok() ? invalid_argument(where + "not a JSON object") : reader.error();
+}
+
 Result<InputRecord> parse_record(const std::string& line, int64_t number, const std::string& where) {
   simdjson::dom::parser parser;
   simdjson::dom::element document;
-  if (parser.parse(line).get(document) != simdjson::SUCCESS) return invalid_argument(where + "not a JSON object");
+  if (parser.parse(line).get(document) != simdjson::SUCCESS) return no_json(line, where);
   if (document.is_array())
     return invalid_argument(where + "a JSON array, expected one object a line: jq -c '.[]' FILE > texts.jsonl");
   simdjson::dom::object object;

@@ -135,6 +135,8 @@ def test_blank_lines_between_json_lines_are_passed_over(quern, tiny_model, tmp_p
     ("in.jsonl", b"\n\n", "in.jsonl holds no text"),
     ("in.jsonl", b'{"text":"a"}\n{"text":""}\n', "in.jsonl:2: the text is empty"),
     ("in.jsonl", b'["a","b"]\n', "in.jsonl:1: a JSON array"),
+    ("in.jsonl", b'{"text":"a"}\n{"text":"cut \\ud83d"}\n', "in.jsonl:2: the line holds half of a surrogate pair"),
+    ("in.jsonl", b'{"text":"a"}\n{"text":"b"\n', "in.jsonl:2: the line is not valid JSON: expected ',' or '}' at byte 11, found the end"),
     ("in.json", b'["a","b"]\n', "in.json: files that end in .json are not read"),
     ("in.CSV", b"text\na\n", "to_json('texts.jsonl'"),
     ("in.parquet", b"PAR1", "read_parquet("),
