@@ -209,7 +209,7 @@ std::string explain_extras(const CLI::App& app) {
 
 bool is_given(const CLI::Option& option, const std::vector<std::string>& args) {
   const auto names_it = [&](const std::string& arg) { return option.check_name(arg.substr(0, arg.find('='))); };
-  return std::any_of(args.begin(), args.end(), names_it);
+  return std::any_of(args.begin(), std::ranges::find(args, "--"), names_it);
 }
 
 /// The command line, and behind it the environment's flags that it does not give. CLI11 itself ranks the environment
@@ -229,7 +229,7 @@ std::vector<std::string> with_environment(const CLI::App& app, std::vector<std::
 
 /// `--flag ""` and `--flag=` are what a script writes whose variable is not set.
 Result<void> refuse_empty(const CLI::App& app, const std::vector<std::string>& args) {
-  for (size_t i = 0; i < args.size(); ++i) {
+  for (size_t i = 0; i < args.size() && args[i] != "--"; ++i) {
     const size_t equals = args[i].find('=');
     const bool is_flag = args[i].starts_with("-") && args[i].size() > 1;
     const CLI::Option* option = is_flag ? app.get_option_no_throw(args[i].substr(0, equals)) : nullptr;

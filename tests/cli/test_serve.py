@@ -170,6 +170,12 @@ def test_a_key_file_says_what_it_does_not_take(quern, tiny_model, tmp_path, line
     ('device = "tpu"\n', 'q.toml:1: --device: is "tpu"'),
     ("\ncontext-length = 999999\n", "q.toml:2: --context-length: is 999999; the model allows at most"),
     ('served-model-name = ["a", ""]\n', 'q.toml:1: "served-model-name" is empty'),
+    ('\nserved-model-name = [\n  "a",  # one\n  ""\n]\n', 'q.toml:2: "served-model-name" is empty'),
+    ('device = "a#b"  # c\n', 'q.toml:1: --device: is "a#b"'),
+    ('max-batch-tokens = 1_024\nchunked-prefill-size = 32\n', 'q.toml:2: "chunked-prefill-size" is another name of max-batch-tokens, which '),
+    ("\nhost = 127.0.0.1\n", "q.toml:2: no TOML: "),
+    ("port = 80\nport = 81\n", "q.toml:2: no TOML: "),
+    ("threads = { a = 1 }\n", "q.toml:1: expected text in quotes, a number"),
 ])
 def test_a_wrong_line_of_the_toml_file_is_named(quern, tmp_path, text, expected):
     (tmp_path / "q.toml").write_text(text)
@@ -299,6 +305,18 @@ def test_steps_for_queries_are_within_the_steps(quern, tiny_model, tokens):
                            "--device", "cpu"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2, done.stderr
     assert f"--max-query-batch-tokens: is {tokens}; allowed: 0, or 16 to --max-batch-tokens, 1024" in done.stderr
+
+
+def test_what_stands_behind_two_dashes_is_no_flag(quern, tiny_model):
+    done = subprocess.run([quern, "tokenize", "--model-path", tiny_model, "--", "--revision="], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "tokens" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("command", ["verify", "bench", "serve"])
+def test_small_steps_need_room_for_each_kind(quern, tiny_model, command):
+    done = subprocess.run([quern, command, "--model-path", tiny_model, "--device", "cpu", "--max-batch-inputs", "2", "--max-query-batch-tokens", "64"],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--max-batch-inputs: is 2; allowed: at least 3 with --max-query-batch-tokens" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("value, expected", [("true", None), ("Yes", None), ("0", None), ("maybe", "maybe not in {true,"), ("2", "2 not in {true,")])
