@@ -90,6 +90,7 @@ void show_limits(Metrics& metrics, const HttpServerConfig& http, const ApiConfig
       {"idle_timeout_ms", http.idle_timeout_ms},
       {"write_timeout_ms", http.write_timeout_ms},
       {"write_bytes_per_s_min", http.write_bytes_per_s_min},
+      {"send_buffer_bytes", http.send_buffer_bytes},
       {"half_close_grace_ms", http.half_close_grace_ms},
       {"linger_timeout_ms", http.linger_timeout_ms},
       {"drain_timeout_ms", http.drain_timeout_ms},

@@ -29,6 +29,9 @@ struct HttpServerConfig {
   int64_t idle_timeout_ms = 120'000;          // keep-alive with nothing in flight; closed silently
   int64_t write_timeout_ms = 30'000;          // without the client taking a single byte; cut
   int64_t write_bytes_per_s_min = 16 * 1024;  // what it must take on average; late by write_timeout_ms: cut
+  /// What the kernel holds of a connection's answers (twice that, Linux says). Unset it grows to 4 MiB, and what a slow
+  /// client takes of it shows only when a third of it is free: beyond write_timeout_ms.
+  int64_t send_buffer_bytes = 256 * 1024;
   int64_t half_close_grace_ms = 500;          // after the client's end of file: see Connection
   int64_t linger_timeout_ms = 2'000;          // reading on after an early refusal, so that the client sees it
   int64_t drain_timeout_ms = 30'000;          // stop(): in-flight work after that is cut

@@ -45,6 +45,8 @@ Result<void> HttpServer::open_listeners() {
   auto acceptors = listen_on(threads_[0]->io_context(), *endpoints, config_.listen_backlog);
   if (!acceptors) return acceptors.error();
   for (tcp::acceptor& acceptor : *acceptors) {
+    boost::system::error_code ignored;  // a system that gives less, or none, serves all the same
+    acceptor.set_option(asio::socket_base::send_buffer_size(static_cast<int>(config_.send_buffer_bytes)), ignored);
     listeners_.push_back({std::move(acceptor), accept_waits_.emplace_back(false)});
   }
   port_ = listeners_[0].acceptor.local_endpoint().port();

@@ -247,6 +247,23 @@ TEST(HttpServer, AReaderThatIsTooSlowOnAverageIsCut) {
   EXPECT_TRUE(becomes_true([&] { return server.counters().connections_open == 0; }));
 }
 
+// And one that is fast enough is not cut because the kernel tells only now and then what it took.
+TEST(HttpServer, AReaderThatIsSlowAndSteadyIsNotCut) {
+  HttpServerConfig config;
+  config.write_timeout_ms = 1000;
+  HttpServer server(config, ample_budget(), [](HttpRequest, Responder responder) {
+    responder.send(text_response(std::string(64 << 20, 'x')));
+  });
+  ASSERT_TRUE(server.start().ok());
+  Client steady(server.port());
+  steady.send(kGet);
+  // Half a MiB each second: with the 4 MiB that a buffer grows to, a third of it would take nearly three.
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while (std::chrono::steady_clock::now() < end && steady.read_some(16 * 1024) > 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(32));
+  EXPECT_EQ(server.counters().timeouts, 0u);
+}
+
 // What a client is late with does not depend on what it is late in taking.
 TEST(HttpServer, ASlowBodyIsTimedWhileAnAnswerIsWritten) {
   HttpServerConfig config;
