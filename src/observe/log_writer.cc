@@ -79,11 +79,15 @@ void LogWriter::write_out(std::string_view bytes) {
   // A file takes all at once; anything else no more than what a pipe with room takes without waiting.
   const bool waits = may_wait();
   const size_t bytes_max = waits ? PIPE_BUF : bytes.size();
+  if (is_torn_ && ::write(STDERR_FILENO, "\n", 1) == 1) is_torn_ = false;
   while (!bytes.empty() && (!waits || may_write())) {
     const ssize_t written = ::write(STDERR_FILENO, bytes.data(), std::min(bytes_max, bytes.size()));
-    if (written < 0 && errno != EINTR && errno != EAGAIN) return;  // stderr is gone; there is nowhere left to say so
-    if (written > 0) bytes.remove_prefix(static_cast<size_t>(written));
+    if (written < 0 && errno != EINTR && errno != EAGAIN) break;  // stderr is gone, or its disk full
+    if (written <= 0) continue;
+    is_torn_ = bytes[static_cast<size_t>(written) - 1] != '\n';
+    bytes.remove_prefix(static_cast<size_t>(written));
   }
+  dropped_.fetch_add(static_cast<uint64_t>(std::ranges::count(bytes, '\n')), std::memory_order_relaxed);
 }
 
 /// Waits for the reader of stderr: as long as it takes, but once a stop has begun kLastWordsMs in all.

@@ -1,9 +1,9 @@
 // LogWriter: takes lines from any thread and writes them to stderr from one of its own.
 //
 // Owns the bytes that wait: at most `waiting_bytes_max`, and as many again while they are written. Nobody waits for the
-// reader of stderr: a line that finds no room is dropped and counted. A line is on its way within kLotSeconds, a
-// warning at once; the thread is woken for a lot of lines, since waking it for each would cost more than the rest of
-// the line.
+// reader of stderr: a line that finds no room, or that stderr refuses, is dropped and counted. A line is on its way
+// within kLotSeconds, a warning at once; the thread is woken for a lot of lines, since waking it for each would cost
+// more than the rest of the line.
 #pragma once
 
 #include <atomic>
@@ -40,7 +40,8 @@ class LogWriter {
   bool urgent_ = false;
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> dropped_{0};
-  int last_words_ms_;  // the thread's own: what is left of the time that a stop has
+  bool is_torn_ = false;  // the thread's own: what was written last is no whole line
+  int last_words_ms_;     // the thread's own: what is left of the time that a stop has
   std::thread thread_;
 };
 

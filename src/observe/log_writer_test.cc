@@ -123,6 +123,18 @@ TEST(LogWriter, AStopDoesNotWaitForAStuckReader) {
   EXPECT_FALSE(stderr_pipe.read_some().empty());
 }
 
+TEST(LogWriter, AFullDisksLinesAreCounted) {
+  StderrPipe stderr_pipe;
+  const int full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(full, 0);
+  ::dup2(full, STDERR_FILENO);
+  ::close(full);
+  LogWriter writer(1 << 20);
+  for (int i = 0; i < 1000; ++i) writer.add("no room for this\n", i == 999);
+  while (writer.dropped() < 1000) std::this_thread::yield();
+  EXPECT_EQ(writer.dropped(), 1000u);
+}
+
 TEST(LogWriter, AReaderThatIsGoneIsNoTrouble) {
   ::signal(SIGPIPE, SIG_IGN);
   StderrPipe stderr_pipe;
