@@ -120,8 +120,11 @@ MachineLimits read_machine_limits(const std::string& root) {
     limits.memory_source = group.folder;
   }
   std::error_code ignored;
-  for (const char* device : {"dev/nvidia0", "dev/nvidia1", "dev/dxg"})
-    limits.has_gpu = limits.has_gpu || std::filesystem::exists(root + device, ignored);
+  // A container that was given one card shows it by the number that it has on the host.
+  constexpr int kCardsMax = 64;
+  limits.has_gpu = std::filesystem::exists(root + "dev/dxg", ignored);
+  for (int card = 0; card < kCardsMax && !limits.has_gpu; ++card)
+    limits.has_gpu = std::filesystem::exists(root + "dev/nvidia" + std::to_string(card), ignored);
   return limits;
 }
 

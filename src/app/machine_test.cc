@@ -35,7 +35,7 @@ TEST_F(MachineTest, AGpuIsThereWhereTheDriverShowsOne) {
   EXPECT_FALSE(read_machine_limits(root_).has_gpu);
   write("dev/nvidiactl", "");
   EXPECT_FALSE(read_machine_limits(root_).has_gpu);
-  write("dev/nvidia0", "");
+  write("dev/nvidia5", "");
   EXPECT_TRUE(read_machine_limits(root_).has_gpu);
 }
 
