@@ -1,5 +1,6 @@
 #include "cli/side_file.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -27,6 +28,18 @@ Error not_ours(const std::string& path) {
 Error cannot(const char* what, const std::string& path, int number) {
   return internal_error(std::string("cannot ") + what + " " + path + ": " + std::strerror(number) +
                         "; run the same command again to continue");
+}
+
+/// What was renamed in the folder of `path` is on the disk; false: see errno.
+bool sync_folder(const std::string& path) {
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  const int folder = ::open(parent.empty() ? "." : parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return false;
+  const bool done = ::fsync(folder) == 0 || errno == EINVAL;  // a file system that cannot be asked
+  const int number = errno;
+  ::close(folder);
+  errno = number;
+  return done;
 }
 
 }  // namespace
@@ -58,7 +71,7 @@ Result<void> SideFile::write(const std::string& text) const {
     (void)::unlink(fresh.path_.c_str());
     return written;
   }
-  if (std::rename(fresh.path_.c_str(), path_.c_str()) != 0) return cannot("write", path_, errno);
+  if (std::rename(fresh.path_.c_str(), path_.c_str()) != 0 || !sync_folder(path_)) return cannot("write", path_, errno);
   return {};
 }
 
