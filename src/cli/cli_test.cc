@@ -113,7 +113,7 @@ TEST_F(CliTest, BadJsonLineIsNamed) {
   ASSERT_TRUE(reader.ok());
   auto first = reader->next();
   ASSERT_TRUE(first.ok());
-  EXPECT_EQ((*first)->id_json, "{\"k\":7}");
+  EXPECT_EQ((*first)->id_json, "{\"k\": 7}");
   auto second = reader->next();
   ASSERT_FALSE(second.ok());
   EXPECT_NE(second.error().message.find("in.jsonl:2"), std::string::npos) << second.error().message;

@@ -1,7 +1,5 @@
 #include "cli/embed_input.h"
 
-#include <simdjson.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -52,32 +50,49 @@ Result<void> check_text(const std::string& line, const std::string& where) {
   return {};
 }
 
-/// Of a line that simdjson refuses without saying where.
-Error no_json(std::string line, const std::string& where) {
+/// The fields of a record that are used, as they stand in its line.
+struct RecordFields {
+  std::optional<JsonString> text, input;  // the first of that name that is a string
+  std::string id_json;
+};
+
+bool read_field(JsonReader& reader, std::string_view key, const std::string& line, RecordFields& fields) {
+  JsonKind kind = JsonKind::kNull;
+  if (!reader.peek(kind)) return false;
+  const size_t begin = reader.position();
+  std::optional<JsonString>* const string = key == "text" ? &fields.text : key == "input" ? &fields.input : nullptr;
+  if (string != nullptr && kind == JsonKind::kString && !*string) return reader.read_string(string->emplace());
+  if (!reader.skip()) return false;
+  if (key == "id" && fields.id_json.empty()) {
+    fields.id_json = line.substr(begin, reader.position() - begin);
+    // One stands only between tokens, and might be taken for the end of the output's line.
+    std::replace(fields.id_json.begin(), fields.id_json.end(), '\r', ' ');
+  }
+  return true;
+}
+
+/// Unescapes `line` in place.
+Result<InputRecord> parse_record(std::string& line, int64_t number, const std::string& where) {
   constexpr int kDepthMax = 1024;
   const std::string what = where + "the line";
   JsonReader reader(line, kDepthMax, what);
-  if (reader.skip()) reader.read_end();
-  return reader.ok() ? invalid_argument(where + "not a JSON object") : reader.error();
-}
-
-Result<InputRecord> parse_record(const std::string& line, int64_t number, const std::string& where) {
-  simdjson::dom::parser parser;
-  simdjson::dom::element document;
-  if (parser.parse(line).get(document) != simdjson::SUCCESS) return no_json(line, where);
-  if (document.is_array())
+  JsonKind kind = JsonKind::kNull;
+  if (!reader.peek(kind)) return reader.error();
+  if (kind == JsonKind::kArray)
     return invalid_argument(where + "a JSON array, expected one object a line: jq -c '.[]' FILE > texts.jsonl");
-  simdjson::dom::object object;
-  if (document.get(object) != simdjson::SUCCESS) return invalid_argument(where + "not a JSON object");
-  std::string_view text;
-  if (object["text"].get(text) != simdjson::SUCCESS && object["input"].get(text) != simdjson::SUCCESS) {
-    return invalid_argument(where + "no string under \"text\" (or \"input\")");
+  RecordFields fields;
+  if (kind == JsonKind::kObject) {
+    reader.each_field([&](const JsonString& key) { return read_field(reader, reader.text(key), line, fields); });
+  } else {
+    reader.skip();
   }
-  if (text.empty()) return invalid_argument(where + "the text is empty; at least one character is needed");
-  InputRecord record{number, "", std::string(text), 0};
-  simdjson::dom::element id;
-  if (object["id"].get(id) == simdjson::SUCCESS) record.id_json = simdjson::minify(id);
-  return record;
+  if (reader.ok()) reader.read_end();
+  if (!reader.ok()) return reader.error();
+  if (kind != JsonKind::kObject) return invalid_argument(where + "not a JSON object");
+  const std::optional<JsonString>& text = fields.text ? fields.text : fields.input;
+  if (!text) return invalid_argument(where + "no string under \"text\" (or \"input\")");
+  if (text->size == 0) return invalid_argument(where + "the text is empty; at least one character is needed");
+  return InputRecord{number, std::move(fields.id_json), std::string(reader.text(*text)), 0};
 }
 
 }  // namespace

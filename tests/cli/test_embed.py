@@ -1,5 +1,6 @@
 """`quern embed`: the vectors are the same whatever the format and however often it was killed."""
 import json
+import os
 import random
 import shutil
 import signal
@@ -231,3 +232,43 @@ def test_a_stream_that_was_closed_is_an_error(quern, tiny_model, closed, expecte
 def test_a_file_that_cannot_be_read_has_not_ended(quern, tiny_model, tmp_path):
     done = run(quern, "--model-path", tiny_model, "-i", "/proc/self/mem", "--input-format", "text", "-o", tmp_path / "out.npy")
     assert done.returncode == 1 and b"cannot read /proc/self/mem: Input/output error" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("line, id_json, text", [
+    ('{"id":123456789012345678901234567890,"text":"a"}', "123456789012345678901234567890", "a"),
+    ('{"text":"a","id":-0.10e+2}', "-0.10e+2", "a"),
+    ('{"id" : {"b": [1,\r"\\u00e9\\n"] } , "text":"a"}', '{"b": [1, "\\u00e9\\n"] }', "a"),
+    ('{"id":"k\\u00e9","te\\u0078t":"\\u0061\\ud83d\\ude42"}', '"k\\u00e9"', "a🙂"),
+    ('{"text":7,"input":"a","id":null}', "null", "a"),
+    ('{"input":"b","text":"a"}', None, "a"),
+    ('{"other":{"text":"b","id":7},"text":"a"}', None, "a"),
+    ('{"id":1,"id":2,"text":"a","text":"b"}', "1", "a"),
+])
+def test_an_id_is_copied_as_it_stands(quern, tiny_model, tmp_path, line, id_json, text):
+    (tmp_path / "in.jsonl").write_text(line, newline="")
+    (tmp_path / "in.txt").write_text(text)
+    rows = []
+    for name in ["in.jsonl", "in.txt"]:
+        done = run(quern, "--model-path", tiny_model, "-i", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        rows.append(done.stdout.decode())
+    member = "" if id_json is None else f'"id":{id_json},'
+    assert rows[0] == rows[1].replace('{"index":0,', '{"index":0,' + member)
+
+
+@pytest.mark.parametrize("line, expected", [
+    ('["a","b"]', "in.jsonl:1: a JSON array, expected one object a line"),
+    ("[", "in.jsonl:1: a JSON array"),
+    ("7", "in.jsonl:1: not a JSON object"),
+    ("7 8", "in.jsonl:1: the line is not valid JSON: expected the end at byte 2"),
+    ('{"txt":"a"}', 'in.jsonl:1: no string under "text" (or "input")'),
+    ('{"text":["a"]}', 'in.jsonl:1: no string under "text" (or "input")'),
+    ('{"text":"a","score":NaN}', "in.jsonl:1: the line is not valid JSON: expected a value at byte 20, found 'N'"),
+    ('{"text":"a","score":1e999}', "in.jsonl:1: the line holds a number too large, at byte 20"),
+    ('{"text":"a"}{"text":"b"}', "in.jsonl:1: the line is not valid JSON: expected the end at byte 12"),
+    ('{"text":"a","x":' + "[" * 2000, "in.jsonl:1: the line nests deeper than 1024 levels"),
+])
+def test_a_line_that_is_no_record_is_told_from_one_that_is_no_json(quern, tiny_model, tmp_path, line, expected):
+    (tmp_path / "in.jsonl").write_text(line)
+    done = run(quern, "--model-path", tiny_model, "-i", "in.jsonl", cwd=tmp_path)
+    assert done.returncode == 2 and expected in done.stderr.decode(), done.stderr
