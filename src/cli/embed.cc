@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <deque>
 #include <future>
-#include <limits>
 #include <sstream>
 
 #include "api/api_config.h"
@@ -155,8 +154,7 @@ class EmbedRun {
 
 /// The output is complete already: right when the input is the same, read to its end.
 Result<void> confirm_complete(const EmbedOptions& options, InputReader& reader, const OutputWriter& writer) {
-  const Result<void> read = reader.skip(std::numeric_limits<int64_t>::max());
-  (void)read;  // it ends with the input
+  if (auto read = reader.skip_rest(); !read) return read;
   if (auto same = writer.check_input(reader.hash()); !same) return same;
   std::fprintf(stderr, "quern embed: %s is complete already, from the same input and settings\n",
                options.output.c_str());

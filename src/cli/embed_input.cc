@@ -131,12 +131,15 @@ bool InputReader::read_line(std::string& line, uint64_t* hash) {
   return false;
 }
 
+Result<void> InputReader::check_end() {
+  if (!stream().bad() && (path_ != "-" || std::ferror(stdin) == 0)) return {};
+  return internal_error("cannot read " + (path_ == "-" ? "stdin" : path_) + ": " + std::strerror(errno));
+}
+
 Result<std::optional<InputRecord>> InputReader::next() {
   std::string line;
   if (!read_line(line, &hash_)) {
-    // What cannot be read has not ended.
-    if (stream().bad() || (path_ == "-" && std::ferror(stdin) != 0))
-      return internal_error("cannot read " + (path_ == "-" ? "stdin" : path_) + ": " + std::strerror(errno));
+    if (auto ended = check_end(); !ended) return ended.error();
     return std::optional<InputRecord>();
   }
   auto record = check_record(std::move(line));
@@ -161,12 +164,19 @@ Result<void> InputReader::skip(int64_t records) {
   std::string line;
   for (int64_t done = 0; done < records; ++done) {
     if (!read_line(line, &hash_)) {
+      if (auto ended = check_end(); !ended) return ended;
       return invalid_argument(path_ + " has " + std::to_string(done) + " texts, but " + std::to_string(records) +
                                   " were done before: it is not the input of the interrupted run",
                               "--input");
     }
   }
   return {};
+}
+
+Result<void> InputReader::skip_rest() {
+  for (std::string line; read_line(line, &hash_);) {
+  }
+  return check_end();
 }
 
 int64_t InputReader::count_records() const {

@@ -23,7 +23,8 @@ struct InputRecord {
 class InputReader {
  public:
   /// `path` "-" is stdin. `format` is "text", "jsonl" or "auto" (by the name's ending; stdin and a name without one are
-  /// text). A folder, another ending, and a file in UTF-16 are Errors that say what to do.
+  /// text). A folder, another ending, and a file in UTF-16 are Errors that say what to do. What cannot be read is one
+  /// wherever it is met, and never taken for the end.
   static Result<InputReader> open(const std::string& path, const std::string& format);
 
   /// The next text, nothing at the end. A byte-order mark is passed over, CRLF ends a line as LF does. A line of text
@@ -34,6 +35,8 @@ class InputReader {
 
   /// Passes over texts already done; an Error when the input has fewer.
   Result<void> skip(int64_t records);
+  /// Passes over all that is left.
+  Result<void> skip_rest();
 
   /// Texts in the file; 0 for stdin, where it cannot be known.
   int64_t count_records() const;
@@ -47,6 +50,8 @@ class InputReader {
   /// The next line that is a record, without its end; false at the end of the input. `hash`: takes in the bytes read,
   /// where it is not null.
   bool read_line(std::string& line, uint64_t* hash);
+  /// After read_line() said false: an Error when it was not the input's end.
+  Result<void> check_end();
   Result<std::optional<InputRecord>> check_record(std::string line) const;
 
   std::string path_;

@@ -272,3 +272,28 @@ def test_a_line_that_is_no_record_is_told_from_one_that_is_no_json(quern, tiny_m
     (tmp_path / "in.jsonl").write_text(line)
     done = run(quern, "--model-path", tiny_model, "-i", "in.jsonl", cwd=tmp_path)
     assert done.returncode == 2 and expected in done.stderr.decode(), done.stderr
+
+
+@pytest.mark.parametrize("rows_before", [0, 1, 2], ids=["anew", "begun", "complete"])
+@pytest.mark.parametrize("fault, expected", [
+    ("0<&-", "cannot read stdin: Bad file descriptor"),
+    ("0<.", "cannot read stdin: Is a directory"),
+    ("link", "cannot read link.txt: Input/output error"),
+])
+def test_an_input_that_cannot_be_read_has_not_changed(quern, tiny_model, tmp_path, fault, expected, rows_before):
+    source, link, output = tmp_path / "in.txt", tmp_path / "link.txt", tmp_path / "out.jsonl"
+    command = [quern, "embed", "--model-path", tiny_model, "-o", output, "-i", "link.txt" if fault == "link" else "-"]
+    if rows_before:
+        source.write_bytes(b"good\n" + (b"na\xefve\n" if rows_before == 1 else b"better\n"))
+        link.symlink_to(source)
+        with open(source, "rb") as stdin:
+            done = subprocess.run(command, stdin=stdin, stderr=subprocess.DEVNULL, cwd=tmp_path)
+        assert done.returncode == (2 if rows_before == 1 else 0)
+        link.unlink()
+    kept = output.read_bytes() if rows_before else b""
+    assert len(kept.splitlines()) == rows_before
+    link.symlink_to("/proc/self/mem")
+    redirect = "" if fault == "link" else fault
+    done = subprocess.run(["bash", "-c", f'exec "$0" "$@" {redirect}', *command], capture_output=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1 and expected in done.stderr.decode() and b"--overwrite" not in done.stderr, done.stderr
+    assert (output.read_bytes() if output.exists() else b"") == kept
