@@ -15,7 +15,9 @@ namespace {
 constexpr const char* kDefaultModel = "models/quern-mini";
 constexpr int kParentFoldersMax = 4;  // build/release/quern stands two levels below the source tree
 
-/// What the flags name; nothing for auto. Other servers' lines for a GPU say half, and run on a CPU all the same.
+}  // namespace
+
+// Other servers' lines for a GPU say half, and run on a CPU all the same.
 Result<std::optional<DType>> chosen_dtype(const ModelOptions& options, const Device& device) {
   const std::string& name = options.dtype;
   std::optional<DType> dtype;
@@ -29,8 +31,6 @@ Result<std::optional<DType>> chosen_dtype(const ModelOptions& options, const Dev
     return invalid_argument("is " + excerpt(name) + "; with --quantization fp8 allowed: auto, bf16", "--dtype");
   return std::optional(DType::kE4m3);
 }
-
-}  // namespace
 
 std::string default_model_dir() {
   std::error_code ignored;
@@ -72,15 +72,6 @@ Result<SchedulerConfig> make_scheduler_config(const ModelFolder& folder, const M
     return invalid_argument("is " + std::to_string(brief) + "; allowed: 0, or " + std::to_string(kBatchTokensMin) +
                                 " to --max-batch-tokens, " + std::to_string(config.batch_tokens_max),
                             "--max-query-batch-tokens");
-  }
-  constexpr int32_t kSpansOfEachKind = 3;  // a query, another short one, a long one
-  if (brief != 0 && config.batch_spans_max < kSpansOfEachKind) {
-    if (options.query_batch_tokens_max) {
-      return invalid_argument("is " + std::to_string(config.batch_spans_max) + "; allowed: at least " +
-                                  std::to_string(kSpansOfEachKind) + " with --max-query-batch-tokens",
-                              "--max-batch-inputs");
-    }
-    config.brief_batch_tokens_max = 0;
   }
   config.long_tokens_spare = options.spare_kv_tokens;
   return config;

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,9 @@ std::string default_model_dir();
 
 /// The folder that the flags name; default_model_dir() where they name none.
 Result<ModelFolder> read_model_folder(const ModelOptions& options, bool needs_weights = true);
+
+/// The dtype that the flags name; nothing for auto. Refuses those that contradict each other or the device.
+Result<std::optional<DType>> chosen_dtype(const ModelOptions& options, const Device& device);
 
 /// The limits that the flags ask for; the runner's memory is made for them. Refuses those that contradict each other.
 Result<SchedulerConfig> make_scheduler_config(const ModelFolder& folder, const ModelOptions& options,

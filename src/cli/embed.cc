@@ -47,13 +47,23 @@ Result<std::string> choose_prompt(const EmbedOptions& options, const ModelFolder
                           "--prompt-name");
 }
 
-/// All that the vectors depend on: a run is continued only under the same line. What dtype "auto" is follows from the
-/// model and the device; how sums are associated, from the device's model.
+/// What the model is computed in. What "auto" is follows from the checkpoint, which is not read yet, and from whether
+/// products of bf16 are native here.
+Result<std::string> resolved_dtype(const ModelOptions& options, const OpenDevice& opened) {
+  const auto chosen = chosen_dtype(options, opened.device);
+  if (!chosen) return chosen.error();
+  if (*chosen) return std::string(dtype_name(**chosen));
+  return "auto (bf16 as " + std::string(dtype_name(opened.ops->preferred(DType::kBf16).weights)) + ")";
+}
+
+/// All that the vectors depend on: a run is continued only under the same line. How sums are associated follows from
+/// the device's model; the output's format is the writer's to add.
 std::string settings_line(const EmbedOptions& options, const ModelFolder& folder, const Device& device,
-                          int32_t dimensions) {
+                          const std::string& dtype, const InputReader& reader, int32_t dimensions) {
   std::ostringstream line;
-  line << "model=" << folder.dir << " dtype=" << options.model.dtype << " device=" << (device.is_gpu() ? "cuda" : "cpu")
-       << " (" << device.model << ") input=" << options.input << " prompt-name=" << options.prompt_name
+  line << "model=" << folder.dir << " dtype=" << dtype << " quantization=" << options.model.quantization
+       << " device=" << (device.is_gpu() ? "cuda" : "cpu") << " (" << device.model << ") input=" << options.input
+       << " input-format=" << reader.format() << " prompt-name=" << options.prompt_name
        << " instruction=" << options.instruction << " dimensions=" << dimensions
        << " context-length=" << folder.context_tokens_max << " truncate=" << options.truncate
        << " append-eos=" << options.model.append_eos;
@@ -180,8 +190,10 @@ Result<void> embed_file(const EmbedOptions& options) {
   if (!opened) return opened.error();
 
   const int32_t dimensions = options.dimensions == 0 ? width : options.dimensions;
+  const auto dtype = resolved_dtype(options.model, *opened);
+  if (!dtype) return dtype.error();
   auto writer = OutputWriter::open({options.output, options.output_format, dimensions, options.overwrite,
-                                    settings_line(options, *files, opened->device, dimensions)});
+                                    settings_line(options, *files, opened->device, *dtype, *reader, dimensions)});
   if (!writer) return writer.error();
   if (writer->was_complete()) return confirm_complete(options, *reader, *writer);
   if (auto skipped = reader->skip(writer->rows()); !skipped) return skipped;

@@ -8,6 +8,7 @@
 #include <istream>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 
@@ -32,6 +33,9 @@ class InputReader {
   /// Error names the line that is not UTF-8, holds a NUL byte, or is not a JSON object with a string "text" (or
   /// "input") that is not empty.
   Result<std::optional<InputRecord>> next();
+
+  /// "text" or "jsonl".
+  std::string_view format() const { return jsonl_ ? "jsonl" : "text"; }
 
   /// Passes over texts already done; an Error when the input has fewer.
   Result<void> skip(int64_t records);

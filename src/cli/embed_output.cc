@@ -65,6 +65,7 @@ Result<OutputWriter> OutputWriter::open(const OutputOptions& options) {
                                 " are not written; allowed: .jsonl, .ndjson, .npy, or any with --output-format",
                             "--output");
   }
+  writer.options_.settings += writer.npy_ ? " output-format=npy" : " output-format=jsonl";
   if (options.path == "-") {
     if (writer.npy_)
       return invalid_argument("a .npy file cannot be written to stdout; name a file with --output", "--output");

@@ -22,7 +22,7 @@ struct OutputOptions {
   std::string format = "auto";  // auto (by the name's ending), jsonl, npy
   int32_t dimensions = 0;       // width D of every row
   bool overwrite = false;
-  /// Names all that the vectors depend on; a run continues only under the same settings.
+  /// Names all else that the output depends on; a run continues only under the same settings.
   std::string settings;
 };
 

@@ -234,6 +234,55 @@ def test_a_file_that_cannot_be_read_has_not_ended(quern, tiny_model, tmp_path):
     assert done.returncode == 1 and b"cannot read /proc/self/mem: Input/output error" in done.stderr, done.stderr
 
 
+SETTINGS = [
+    (["--input-format", "text"], "input-format=text"),
+    (["--output-format", "npy"], "output-format=npy"),
+    (["--quantization", "fp8"], "--quantization: fp8 is computed on a GPU alone"),
+    (["--dtype", "bf16"], "dtype=bf16"),
+    (["--dtype", "auto"], "dtype=auto (bf16 as "),
+    (["--dimensions", "32"], "dimensions=32"),
+    (["--context-length", "64"], "context-length=64"),
+    (["--truncate"], "truncate=1"),
+    (["--append-eos"], "append-eos=1"),
+    (["--instruction", "Find"], "instruction=Find"),
+]
+
+
+@pytest.mark.parametrize("complete", [False, True], ids=["begun", "complete"])
+def test_an_output_is_continued_only_under_what_it_was_begun_with(quern, tiny_model, tmp_path, complete):
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes(b'{"text":"good"}\n' + (b'{"text":"better"}\n' if complete else b'{"text":"na\xefve"}\n'))
+    command = ["--model-path", tiny_model, "-i", source, "-o", output, "--device", "cpu", "--dtype", "f32"]
+    assert run(quern, *command).returncode == (0 if complete else 2)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    side = kept["out.jsonl.done" if complete else "out.jsonl.progress"]
+    for setting in [b" dtype=f32 ", b" quantization=none ", b" input-format=jsonl ", b" output-format=jsonl\n"]:
+        assert setting in side
+    for flags, expected in SETTINGS:
+        base = command[:-2] if flags[0] == "--dtype" else command
+        done = run(quern, *base, *flags)
+        now = done.stderr.decode().split("; now ")[-1]
+        assert done.returncode == 2 and expected in now and (now.startswith("model=") or expected.startswith("--")), done.stderr
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept, flags
+    # The same, said in other words.
+    done = run(quern, *command[:-1], "float32", "--input-format", "jsonl", "--output-format", "jsonl", "--quantization", "none")
+    assert b"is complete already" in done.stderr if complete else b"in.jsonl:2: not UTF-8" in done.stderr, done.stderr
+    assert output.read_bytes() == kept["out.jsonl"]
+
+
+def test_an_output_is_not_continued_where_auto_is_another_dtype(quern, tiny_model, tmp_path):
+    (tmp_path / "in.txt").write_text("a\n")
+    command = ["--model-path", tiny_model, "-i", "in.txt", "--device", "cpu", "-o"]
+    plain = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
+    for name, env in [("native.npy", None), ("plain.npy", plain)]:
+        assert run(quern, *command, name, cwd=tmp_path, env=env).returncode == 0
+    assert " dtype=auto (bf16 as f32) " in (tmp_path / "plain.npy.done").read_text()
+    if " dtype=auto (bf16 as f32) " in (tmp_path / "native.npy.done").read_text():
+        pytest.skip("this processor has no products of bf16")
+    done = run(quern, *command, "native.npy", cwd=tmp_path, env=plain)
+    assert done.returncode == 2 and b"made with other settings" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("line, id_json, text", [
     ('{"id":123456789012345678901234567890,"text":"a"}', "123456789012345678901234567890", "a"),
     ('{"text":"a","id":-0.10e+2}', "-0.10e+2", "a"),
