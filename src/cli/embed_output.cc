@@ -88,8 +88,24 @@ Result<void> OutputWriter::look() {
   if (!done) return done.error();
   const auto progress = progress_file_.read();
   if (!progress) return progress.error();
-  if (!exists || options_.overwrite) return {};
-  return *progress ? look_at_begun(**progress) : look_at_complete(done->value_or(""));
+  const bool continues = exists && !options_.overwrite;
+  if (continues && !*progress) return look_at_complete(done->value_or(""));
+  if (auto writable = check_folder(); !writable) return writable;
+  return continues ? look_at_begun(**progress) : Result<void>();
+}
+
+/// Where the output and the files beside it are made.
+Result<void> OutputWriter::check_folder() const {
+  const std::filesystem::path parent = std::filesystem::path(options_.path).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  std::error_code failed;
+  if (!std::filesystem::is_directory(folder, failed)) {
+    return invalid_argument(options_.path + ": there is no folder " + folder + "; make it, or choose another --output",
+                            "--output");
+  }
+  if (::access(folder.c_str(), W_OK | X_OK) == 0) return {};
+  return invalid_argument(
+      "cannot write in the folder of " + options_.path + ", " + folder + ": " + std::strerror(errno), "--output");
 }
 
 Result<void> OutputWriter::look_at_complete(const std::string& done) {

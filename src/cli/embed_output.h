@@ -29,7 +29,8 @@ struct OutputOptions {
 class OutputWriter {
  public:
   /// Looks at what is there and changes nothing. An Error names the flag to change when the output exists already, or
-  /// belongs to a run with other settings, or a file beside it is somebody else's.
+  /// belongs to a run with other settings, cannot be put where it is to be, or a file
+  /// beside it is somebody else's.
   static Result<OutputWriter> open(const OutputOptions& options);
 
   /// Rows a previous run has finished: the caller passes over as many inputs.
@@ -61,6 +62,7 @@ class OutputWriter {
   explicit OutputWriter(const OutputOptions& options)
       : options_(options), done_file_(options.path + ".done"), progress_file_(options.path + ".progress") {}
   bool has_side_files() const { return options_.path != "-" && regular_; }
+  Result<void> check_folder() const;
   Result<void> look();
   Result<void> look_at_complete(const std::string& done);
   Result<void> look_at_begun(const std::string& progress);

@@ -346,3 +346,36 @@ def test_an_input_that_cannot_be_read_has_not_changed(quern, tiny_model, tmp_pat
     done = subprocess.run(["bash", "-c", f'exec "$0" "$@" {redirect}', *command], capture_output=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 1 and expected in done.stderr.decode() and b"--overwrite" not in done.stderr, done.stderr
     assert (output.read_bytes() if output.exists() else b"") == kept
+
+
+@pytest.mark.parametrize("name, folder", [("no/such/x.jsonl", "no/such"), ("in.txt/x.jsonl", "in.txt")])
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+def test_an_output_without_a_folder_is_refused_before_the_weights_are_read(quern, tiny_model, tmp_path, name, folder, flags):
+    shutil.copytree(tiny_model, tmp_path / "model")
+    for weights in (tmp_path / "model").glob("*.safetensors"):
+        weights.write_bytes(b"not weights")
+    (tmp_path / "in.txt").write_text("a\n")
+    done = run(quern, "--model-path", "model", "-i", "in.txt", "-o", name, *flags, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert f"quern embed: --output: {name}: there is no folder {folder}; make it" in done.stderr.decode(), done.stderr
+    assert not (tmp_path / "no").exists()
+
+
+def test_an_output_in_a_folder_that_is_read_only(quern, tiny_model, tmp_path):
+    """Refused by name, unless the output is complete and nothing is to be written."""
+    # root may write everywhere, but for a program that is started without that right.
+    drop = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+    if drop and shutil.which("setpriv") is None:
+        pytest.skip("root, and no setpriv")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (tmp_path / "in.txt").write_text("a\n")
+    command = [*drop, quern, "embed", "--model-path", tiny_model, "-i", tmp_path / "in.txt", "-o"]
+    assert subprocess.run([*command, folder / "x.npy"], stderr=subprocess.DEVNULL).returncode == 0
+    folder.chmod(0o555)
+    done = subprocess.run([*command, folder / "x.npy"], capture_output=True)
+    assert done.returncode == 0 and b"is complete already" in done.stderr, done.stderr
+    for arguments in [[folder / "x.npy", "--overwrite"], [folder / "y.npy"]]:
+        done = subprocess.run([*command, *arguments], capture_output=True)
+        assert done.returncode == 2 and b"quern embed: --output: cannot write in the folder of " in done.stderr, done.stderr
+    assert np.load(folder / "x.npy").shape[0] == 1
