@@ -192,8 +192,9 @@ Result<void> embed_file(const EmbedOptions& options) {
   const int32_t dimensions = options.dimensions == 0 ? width : options.dimensions;
   const auto dtype = resolved_dtype(options.model, *opened);
   if (!dtype) return dtype.error();
-  auto writer = OutputWriter::open({options.output, options.output_format, dimensions, options.overwrite,
-                                    settings_line(options, *files, opened->device, *dtype, *reader, dimensions)});
+  auto writer =
+      OutputWriter::open({options.output, options.output_format, dimensions, options.overwrite,
+                          settings_line(options, *files, opened->device, *dtype, *reader, dimensions), options.input});
   if (!writer) return writer.error();
   if (writer->was_complete()) return confirm_complete(options, *reader, *writer);
   if (auto skipped = reader->skip(writer->rows()); !skipped) return skipped;

@@ -66,6 +66,7 @@ Result<OutputWriter> OutputWriter::open(const OutputOptions& options) {
                             "--output");
   }
   writer.options_.settings += writer.npy_ ? " output-format=npy" : " output-format=jsonl";
+  if (auto differs = writer.check_not_input(); !differs) return differs.error();
   if (options.path == "-") {
     if (writer.npy_)
       return invalid_argument("a .npy file cannot be written to stdout; name a file with --output", "--output");
@@ -92,6 +93,24 @@ Result<void> OutputWriter::look() {
   if (continues && !*progress) return look_at_complete(done->value_or(""));
   if (auto writable = check_folder(); !writable) return writable;
   return continues ? look_at_begun(**progress) : Result<void>();
+}
+
+/// By whatever name: a link to it, or what stdin was opened from. A device that is both is no loss.
+Result<void> OutputWriter::check_not_input() const {
+  const std::string input = options_.input == "-" ? "/dev/stdin" : options_.input;
+  const bool is_stdout = options_.path == "-";
+  std::vector<std::string> written = {is_stdout ? "/dev/stdout" : options_.path};
+  for (const SideFile* side : {&done_file_, &progress_file_}) {
+    if (!is_stdout) written.insert(written.end(), {side->path(), side->path() + ".new"});
+  }
+  for (const std::string& path : written) {
+    std::error_code none;  // not there: not the input
+    if (!std::filesystem::equivalent(input, path, none) || !std::filesystem::is_regular_file(path, none)) continue;
+    return invalid_argument(path + " is the input, " + (options_.input == "-" ? "stdin" : options_.input) +
+                                ", and would be lost; choose another --output",
+                            "--output");
+  }
+  return {};
 }
 
 /// Where the output and the files beside it are made.

@@ -24,12 +24,13 @@ struct OutputOptions {
   bool overwrite = false;
   /// Names all else that the output depends on; a run continues only under the same settings.
   std::string settings;
+  std::string input = "-";  // is never written, whatever `overwrite` says; "-" is stdin
 };
 
 class OutputWriter {
  public:
   /// Looks at what is there and changes nothing. An Error names the flag to change when the output exists already, or
-  /// belongs to a run with other settings, cannot be put where it is to be, or a file
+  /// belongs to a run with other settings, is or would replace the input, cannot be put where it is to be, or a file
   /// beside it is somebody else's.
   static Result<OutputWriter> open(const OutputOptions& options);
 
@@ -62,6 +63,7 @@ class OutputWriter {
   explicit OutputWriter(const OutputOptions& options)
       : options_(options), done_file_(options.path + ".done"), progress_file_(options.path + ".progress") {}
   bool has_side_files() const { return options_.path != "-" && regular_; }
+  Result<void> check_not_input() const;
   Result<void> check_folder() const;
   Result<void> look();
   Result<void> look_at_complete(const std::string& done);

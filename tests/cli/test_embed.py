@@ -283,6 +283,36 @@ def test_an_output_is_not_continued_where_auto_is_another_dtype(quern, tiny_mode
     assert done.returncode == 2 and b"made with other settings" in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("source, output", [
+    ("in.jsonl", "in.jsonl"), ("in.jsonl", "./in.jsonl"), ("in.jsonl", "link.jsonl"), ("link.jsonl", "in.jsonl"),
+    ("in.jsonl", "hard.jsonl"), ("-", "in.jsonl"), ("-", "link.jsonl"),
+    ("out.jsonl.done", "out.jsonl"), ("out.jsonl.progress", "out.jsonl"), ("out.jsonl.done.new", "out.jsonl"),
+    ("-", "out.jsonl"), ("in.jsonl", "-"),
+])
+def test_the_input_is_never_written(quern, tiny_model, tmp_path, source, output):
+    """A file beside an output that begins as ours do would be overwritten too."""
+    lines = b'quern embed\n{"text":"a"}\n'
+    kept = tmp_path / ("in.jsonl" if source in ("-", "link.jsonl") else source)
+    if source == "-" and output == "out.jsonl":
+        kept = tmp_path / "out.jsonl.progress"
+    kept.write_bytes(lines)
+    if kept.name == "in.jsonl":
+        (tmp_path / "link.jsonl").symlink_to(kept)
+        (tmp_path / "hard.jsonl").hardlink_to(kept)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with open(kept, "rb") as stdin, open(kept if output == "-" else os.devnull, "ab") as stdout:
+        done = subprocess.run([quern, "embed", "--model-path", tiny_model, "-i", source, "-o", output, "--input-format", "text",
+                               "--overwrite"], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2 and b"quern embed: --output: " in done.stderr and b" is the input, " in done.stderr, done.stderr
+    assert kept.read_bytes() == lines and sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_device_may_be_input_and_output(quern, tiny_model):
+    done = run(quern, "--model-path", tiny_model, "-i", "/dev/null", "-o", "/dev/null", "--input-format", "text",
+               "--output-format", "jsonl")
+    assert done.returncode == 2 and b"/dev/null holds no text" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("line, id_json, text", [
     ('{"id":123456789012345678901234567890,"text":"a"}', "123456789012345678901234567890", "a"),
     ('{"text":"a","id":-0.10e+2}', "-0.10e+2", "a"),
