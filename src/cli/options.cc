@@ -57,12 +57,12 @@ void add_model_options(CLI::App& app, ModelOptions& model) {
   add(app, "--dtype", model.dtype,
       "Compute type: auto (bf16 where the processor or the GPU has it, else f32; f32 on a CPU for f16 checkpoints), "
       "f32, bf16; f16 on a GPU; half or float16: f16 on a GPU, auto on a CPU")
-      ->check(
+      ->transform(
           CLI::IsMember({"auto", "f32", "float32", "bf16", "bfloat16", "f16", "float16", "half"}, CLI::ignore_case));
   add(app, "--quantization", model.quantization,
       "none, or fp8 on a GPU: products of 8-bit floats (e4m3, a scale for each output of a weight), made from the "
       "checkpoint at start; the rest is bf16")
-      ->check(CLI::IsMember({"none", "fp8"}, CLI::ignore_case));
+      ->transform(CLI::IsMember({"none", "fp8"}, CLI::ignore_case));
   add(app, "--threads", model.threads, "Compute threads; 0: one per core")->check(CLI::Range(0, 1024));
   add(app, "--context-length,--max-model-len", model.context_tokens_max,
       "Longest input in tokens; 0: the model's own limit")
@@ -102,7 +102,7 @@ void register_options(CLI::App& app, ServeOptions& o) {
   add(app, "--cors-origin", o.cors_origins,
       "Allow browsers from this origin, or * for any; repeat it for several; default: none");
   add(app, "--log-level", o.log_level, "debug, info, warn or error")
-      ->check(CLI::IsMember({"debug", "info", "warn", "error"}, CLI::ignore_case));
+      ->transform(CLI::IsMember({"debug", "info", "warn", "error"}, CLI::ignore_case));
   add(app, "--http-threads", o.http_threads, "Threads that read and write sockets")->check(CLI::Range(1, 256));
   add(app, "--max-connections", o.connections_max, "Open connections; further ones are answered 503")
       ->check(CLI::Range(1, 1 << 20));

@@ -409,3 +409,11 @@ def test_an_output_in_a_folder_that_is_read_only(quern, tiny_model, tmp_path):
         done = subprocess.run([*command, *arguments], capture_output=True)
         assert done.returncode == 2 and b"quern embed: --output: cannot write in the folder of " in done.stderr, done.stderr
     assert np.load(folder / "x.npy").shape[0] == 1
+
+
+@pytest.mark.parametrize("dtype", ["F32", "f32", "Float32"])
+def test_capitals_name_the_same_dtype(quern, tiny_model, texts, tmp_path, dtype):
+    done = run(quern, "--model-path", tiny_model, "-i", texts, "-o", tmp_path / "out.npy", "--dtype", dtype, "--quantization", "None")
+    assert done.returncode == 0, done.stderr
+    settings = (tmp_path / "out.npy.done").read_text()
+    assert "f32" in settings and "auto" not in settings and "F32" not in settings, settings
