@@ -73,6 +73,15 @@ Result<SchedulerConfig> make_scheduler_config(const ModelFolder& folder, const M
                                 " to --max-batch-tokens, " + std::to_string(config.batch_tokens_max),
                             "--max-query-batch-tokens");
   }
+  constexpr int32_t kSpansOfEachKind = 3;  // a query, another short one, a long one
+  if (brief != 0 && config.batch_spans_max < kSpansOfEachKind) {
+    if (options.query_batch_tokens_max) {
+      return invalid_argument("is " + std::to_string(config.batch_spans_max) + "; allowed: at least " +
+                                  std::to_string(kSpansOfEachKind) + " with --max-query-batch-tokens",
+                              "--max-batch-inputs");
+    }
+    config.brief_batch_tokens_max = 0;
+  }
   config.long_tokens_spare = options.spare_kv_tokens;
   return config;
 }
