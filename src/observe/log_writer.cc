@@ -79,7 +79,7 @@ void LogWriter::write_out(std::string_view bytes) {
   // A file takes all at once; anything else no more than what a pipe with room takes without waiting.
   const bool waits = may_wait();
   const size_t bytes_max = waits ? PIPE_BUF : bytes.size();
-  if (is_torn_ && ::write(STDERR_FILENO, "\n", 1) == 1) is_torn_ = false;
+  if (is_torn_ && (!waits || may_write()) && ::write(STDERR_FILENO, "\n", 1) == 1) is_torn_ = false;
   while (!bytes.empty() && (!waits || may_write())) {
     const ssize_t written = ::write(STDERR_FILENO, bytes.data(), std::min(bytes_max, bytes.size()));
     if (written < 0 && errno != EINTR && errno != EAGAIN) break;  // stderr is gone, or its disk full
