@@ -50,7 +50,8 @@ std::vector<CLI::ConfigItem> CheckedToml::from_config(std::istream& input) const
   std::vector<CLI::ConfigItem> found;
   for (const auto& [line, key] : keys) {
     const toml::node& value = *table.get(key);
-    const std::string place = file + ":" + std::to_string(line);
+    std::string place = file;
+    place.append(":").append(std::to_string(line));
     const CLI::Option* option = app_.get_option_no_throw("--" + key);
     if (option == nullptr) refuse_key(place, key, value.is_table() || value.is_array_of_tables());
     CLI::ConfigItem item;
@@ -61,11 +62,17 @@ std::vector<CLI::ConfigItem> CheckedToml::from_config(std::istream& input) const
       item.inputs.push_back(text_of(value, place));
     }
     if (item.inputs.empty() || std::ranges::any_of(item.inputs, &std::string::empty))
-      refuse(place + ": \"" + key + "\" is empty; leave the key out for its default");
+      refuse(std::string(place).append(": \"").append(key).append("\" is empty; leave the key out for its default"));
     const auto [other, is_new] = places_.emplace("--" + option->get_lnames()[0], place);
     if (!is_new) {
-      refuse(place + ": \"" + key + "\" is another name of " + option->get_lnames()[0] + ", which " + other->second +
-             " sets already");
+      refuse(std::string(place)
+                 .append(": \"")
+                 .append(key)
+                 .append("\" is another name of ")
+                 .append(option->get_lnames()[0])
+                 .append(", which ")
+                 .append(other->second)
+                 .append(" sets already"));
     }
     found.push_back(std::move(item));
   }

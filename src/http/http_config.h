@@ -32,10 +32,10 @@ struct HttpServerConfig {
   /// What the kernel holds of a connection's answers (twice that, Linux says). Unset it grows to 4 MiB, and what a slow
   /// client takes of it shows only when a third of it is free: beyond write_timeout_ms.
   int64_t send_buffer_bytes = 256 * 1024;
-  int64_t half_close_grace_ms = 500;          // after the client's end of file: see Connection
-  int64_t linger_timeout_ms = 2'000;          // reading on after an early refusal, so that the client sees it
-  int64_t drain_timeout_ms = 30'000;          // stop(): in-flight work after that is cut
-  int64_t drain_idle_grace_ms = 300;          // stop(): an idle connection is closed only after that long unused
+  int64_t half_close_grace_ms = 500;  // after the client's end of file: see Connection
+  int64_t linger_timeout_ms = 2'000;  // reading on after an early refusal, so that the client sees it
+  int64_t drain_timeout_ms = 30'000;  // stop(): in-flight work after that is cut
+  int64_t drain_idle_grace_ms = 300;  // stop(): an idle connection is closed only after that long unused
   int listen_backlog = 4096;
   ErrorResponse error_response;  // empty: a plain text body
 };
