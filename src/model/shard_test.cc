@@ -11,6 +11,7 @@
 #include "model/qwen3.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/naive.h"
+#include "ops/test_forwarding_ops.h"
 
 namespace quern {
 namespace {
@@ -42,47 +43,18 @@ class RankSum {
 };
 
 /// An Ops of host memory as one rank: all as it was, but that linear_add() sums over the ranks.
-class RankOps : public Ops {
+class RankOps : public ForwardingOps {
  public:
-  RankOps(std::unique_ptr<Ops> ops, int64_t rank, RankSum& sum) : ops_(std::move(ops)), rank_(rank), sum_(sum) {}
+  RankOps(std::unique_ptr<Ops> ops, int64_t rank, RankSum& sum)
+      : ForwardingOps(std::move(ops)), rank_(rank), sum_(sum) {}
 
-  std::string_view name() const override { return ops_->name(); }
-  Precision preferred(DType stored) const override { return ops_->preferred(stored); }
-  Result<void> prepare(const ModelShape& shape, const Precision& p) override { return ops_->prepare(shape, p); }
-  std::unique_ptr<Memory> allocate(size_t bytes) override { return ops_->allocate(bytes); }
-  void upload(const void* from, size_t bytes, Memory& to) override { ops_->upload(from, bytes, to); }
-  std::unique_ptr<LinearWeight> pack(std::span<const ConstMatrix> parts, DType dtype) override {
-    return ops_->pack(parts, dtype);
-  }
-  size_t kv_block_bytes(const KvPages& shape) const override { return ops_->kv_block_bytes(shape); }
-  void run(const Step& step, bool repeats, const std::function<void()>& body) override {
-    ops_->run(step, repeats, body);
-  }
-  std::unique_ptr<Readback> start_read(Matrix x) override { return ops_->start_read(x); }
-  void read(Readback& started, std::span<float> out) override { ops_->read(started, out); }
-  void embed(const Step& step, const Table& table, Matrix out) override { ops_->embed(step, table, out); }
-  void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) override { ops_->rms_norm(x, weight, eps, out); }
-  void linear(Matrix x, const WeightColumns& weight, Matrix out) override { ops_->linear(x, weight, out); }
   void linear_add(Matrix x, const WeightColumns& weight, Matrix residual) override {
     std::vector<float> part(residual.rows * residual.cols, 0.0f);
-    ops_->linear_add(x, weight, {part.data(), DType::kF32, residual.rows, residual.cols});
+    ForwardingOps::linear_add(x, weight, {part.data(), DType::kF32, residual.rows, residual.cols});
     sum_.add(rank_, std::move(part), residual);
   }
-  void linear_swiglu(Matrix x, const LinearWeight& gate_up, Matrix out) override {
-    ops_->linear_swiglu(x, gate_up, out);
-  }
-  void norm_rope_store(Matrix q, Matrix kv, const Step& step, const Rows& rows, const HeadNormRope& how,
-                       const KvPages& pages) override {
-    ops_->norm_rope_store(q, kv, step, rows, how, pages);
-  }
-  void attention(Matrix q, const Step& step, const Rows& rows, const KvPages& pages, Matrix out) override {
-    ops_->attention(q, step, rows, pages, out);
-  }
-  void gather_last(Matrix x, const Step& step, Matrix out) override { ops_->gather_last(x, step, out); }
-  void l2_normalize(Matrix x) override { ops_->l2_normalize(x); }
 
  private:
-  std::unique_ptr<Ops> ops_;
   const int64_t rank_;
   RankSum& sum_;
 };
