@@ -73,15 +73,10 @@ Result<SchedulerConfig> make_scheduler_config(const ModelFolder& folder, const M
                                 " to --max-batch-tokens, " + std::to_string(config.batch_tokens_max),
                             "--max-query-batch-tokens");
   }
-  constexpr int32_t kSpansOfEachKind = 3;  // a query, another short one, a long one
-  if (brief != 0 && config.batch_spans_max < kSpansOfEachKind) {
-    if (options.query_batch_tokens_max) {
-      return invalid_argument("is " + std::to_string(config.batch_spans_max) + "; allowed: at least " +
-                                  std::to_string(kSpansOfEachKind) + " with --max-query-batch-tokens",
-                              "--max-batch-inputs");
-    }
+  // What nobody asked for is left out where it does not fit what was asked for.
+  if (!options.query_batch_tokens_max && config.batch_spans_max < config.spans_least())
     config.brief_batch_tokens_max = 0;
-  }
+  if (auto ok = check_steps(config); !ok) return ok.error();
   config.long_tokens_spare = options.spare_kv_tokens;
   return config;
 }

@@ -33,13 +33,11 @@ class HostReadback : public Readback {
  public:
   explicit HostReadback(const Matrix& x) {
     values_.reserve(static_cast<size_t>(x.rows * x.cols));
-    for (int64_t r = 0; r < x.rows && x.dtype == DType::kE4m3; ++r) {
-      const char* row = static_cast<const char*>(x.data) + r * x.stride;
-      for (int64_t i = 0; i < x.cols; ++i) values_.push_back(quantised_value(row, x.cols, i));
-    }
-    for (int64_t r = 0; r < x.rows && x.dtype != DType::kE4m3; ++r) {
+    for (int64_t r = 0; r < x.rows; ++r) {
       const ConstMatrix row{static_cast<const char*>(x.data) + r * x.stride_bytes(), x.dtype, 1, x.cols};
-      for (int64_t i = 0; i < x.cols; ++i) values_.push_back(stored_value(row, i));
+      for (int64_t i = 0; i < x.cols; ++i) {
+        values_.push_back(x.dtype == DType::kE4m3 ? quantised_value(row.data, x.cols, i) : stored_value(row, i));
+      }
     }
   }
   void copy_to(std::span<float> out) const {

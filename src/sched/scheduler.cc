@@ -23,13 +23,10 @@ Result<void> check_lengths(const std::vector<SchedulerJob>& jobs, int32_t contex
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerConfig& config, int32_t replica_count) : config_(config) {
-  QUERN_CHECK(config.batch_tokens_max >= 2 && config.batch_spans_max >= 2,
-              "a batch holds at least two tokens and spans");
+  QUERN_CHECK(check_steps(config).ok(), "a step has no room for a Job of each kind");
   QUERN_CHECK(config.batches_in_flight_max >= 1 && config.block_tokens >= 1 && config.long_spans_max >= 1 &&
                   config.skipped_jobs_max >= 0,
               "bad scheduler limits");
-  QUERN_CHECK(config.brief_batch_tokens_max <= 0 || config.batch_spans_max >= 3,
-              "a small batch has room for a span of each kind");
   QUERN_CHECK(replica_count >= 1, "a scheduler needs a replica");
   replicas_.reserve(static_cast<size_t>(replica_count));
   for (int32_t r = 0; r < replica_count; ++r) replicas_.emplace_back(config_);

@@ -6,9 +6,8 @@
 //  - A Batch has at most batch_tokens_max tokens and batch_spans_max spans.
 //  - Every admitted Job ends exactly once: in finish_batch(), next_expired() or cancel().
 //  - Rank = arrival - priority x priority_boost_us, so a priority moves a Job by a bounded time.
-//  - A short Job (<= short_tokens_max) never waits for K/V blocks. Without queries it is computed whole in one Batch,
-//  and
-//    goes aboard after at most as many steps as short Jobs rank before it, plus one.
+//  - A short Job (<= short_tokens_max) never waits for K/V blocks. Without queries it is computed whole in one Batch
+//    and goes aboard after at most as many steps as short Jobs rank before it, plus one.
 //  - A query (brief_tokens()) is computed whole and goes aboard after at most as many steps as queries rank before it,
 //    plus one, whatever else waits. While queries wait, and in any step that the caller wants small, short Jobs go
 //    aboard in the order of their rank, and one that does not fit is cut: its rest heads the next one. They get s, a

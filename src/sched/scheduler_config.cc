@@ -34,10 +34,14 @@ Result<void> at_least(const char* flag, int64_t value, int64_t least, const char
 
 }  // namespace
 
-Result<void> check_config(const SchedulerConfig& config) {
+Result<void> check_steps(const SchedulerConfig& config) {
   if (auto ok = at_least("--max-batch-tokens", config.batch_tokens_max, 2, ""); !ok) return ok;
-  const int32_t spans_least = config.brief_batch_tokens_max > 0 ? 3 : 2;  // one of each kind
-  if (auto ok = at_least("--max-batch-inputs", config.batch_spans_max, spans_least, ""); !ok) return ok;
+  return at_least("--max-batch-inputs", config.batch_spans_max, config.spans_least(),
+                  config.brief_batch_tokens_max > 0 ? " with --max-query-batch-tokens" : "");
+}
+
+Result<void> check_config(const SchedulerConfig& config) {
+  if (auto ok = check_steps(config); !ok) return ok;
   if (auto ok = at_least("--context-length", config.context_tokens_max, 1, ""); !ok) return ok;
   if (auto ok = at_least("--max-queue-jobs", config.queue_jobs_max, 1, ""); !ok) return ok;
   return at_least("--max-queue-tokens", config.queue_tokens_max, config.context_tokens_max,

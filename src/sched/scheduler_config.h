@@ -40,6 +40,8 @@ struct SchedulerConfig {
   int32_t small_batch_tokens_max() const { return std::min(brief_batch_tokens_max, batch_tokens_max); }
   /// A request of up to so many tokens is a query; 0: none is. It fits the least share that queries have of a Batch.
   int32_t brief_tokens() const { return std::min(brief_tokens_max, small_batch_tokens_max() / 4); }
+  /// Of a Batch at least: one of each kind, a short Job and a long one, and a query where there are any.
+  int32_t spans_least() const { return brief_batch_tokens_max > 0 ? 3 : 2; }
   /// Of a small Batch of `tokens_max` tokens, what short Jobs that are no queries get at least.
   static int32_t short_share(int32_t tokens_max) { return (tokens_max + 3) / 4; }
   /// Blocks that short Jobs may hold: all that one Batch of them can need; the next one has the same blocks. Each span
@@ -59,7 +61,10 @@ struct SchedulerConfig {
   int32_t total_blocks() const { return short_blocks() + long_blocks(); }
 };
 
-/// Whether the scheduler can keep its promises within these limits. An Error names the flag at fault.
+/// Whether steps of these limits have room for a Job of each kind. An Error names the flag at fault.
+Result<void> check_steps(const SchedulerConfig& config);
+
+/// Whether the scheduler can keep its promises within these limits, those of check_steps() included.
 Result<void> check_config(const SchedulerConfig& config);
 
 /// Whether `jobs` Jobs of `tokens` tokens in all may join a queue that holds the other two numbers. kPayloadTooLarge
