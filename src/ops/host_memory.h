@@ -28,16 +28,19 @@ inline void upload_to_host(const void* from, size_t bytes, Memory& to) {
   if (bytes > 0) std::memcpy(to.data, from, bytes);
 }
 
+/// An element of a matrix in host memory, of any format, as f32.
+inline float host_value(const Matrix& m, int64_t row, int64_t col) {
+  const char* const from = static_cast<const char*>(m.data) + row * m.stride_bytes();
+  return m.dtype == DType::kE4m3 ? quantised_value(from, m.cols, col) : stored_value({from, m.dtype, 1, m.cols}, col);
+}
+
 /// A copy, since the next step overwrites what was read.
 class HostReadback : public Readback {
  public:
   explicit HostReadback(const Matrix& x) {
     values_.reserve(static_cast<size_t>(x.rows * x.cols));
     for (int64_t r = 0; r < x.rows; ++r) {
-      const ConstMatrix row{static_cast<const char*>(x.data) + r * x.stride_bytes(), x.dtype, 1, x.cols};
-      for (int64_t i = 0; i < x.cols; ++i) {
-        values_.push_back(x.dtype == DType::kE4m3 ? quantised_value(row.data, x.cols, i) : stored_value(row, i));
-      }
+      for (int64_t c = 0; c < x.cols; ++c) values_.push_back(host_value(x, r, c));
     }
   }
   void copy_to(std::span<float> out) const {

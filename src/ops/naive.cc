@@ -10,11 +10,6 @@
 namespace quern {
 namespace {
 
-float get(const void* data, DType dtype, int64_t index) {
-  if (dtype == DType::kF32) return static_cast<const float*>(data)[index];
-  const uint16_t bits = static_cast<const uint16_t*>(data)[index];
-  return dtype == DType::kBf16 ? bf16_to_f32(bits) : f16_to_f32(bits);
-}
 void put(void* data, DType dtype, int64_t index, float value) {
   if (dtype == DType::kF32) {
     static_cast<float*>(data)[index] = value;
@@ -23,15 +18,11 @@ void put(void* data, DType dtype, int64_t index, float value) {
   }
 }
 void* row_of(const Matrix& m, int64_t row) { return static_cast<char*>(m.data) + row * m.stride_bytes(); }
-float get(const Matrix& m, int64_t row, int64_t col) {
-  if (m.dtype == DType::kE4m3) return quantised_value(row_of(m, row), m.cols, col);
-  return get(m.data, m.dtype, row * m.stride + col);
-}
 void put(const Matrix& m, int64_t row, int64_t col, float value) { put(m.data, m.dtype, row * m.stride + col, value); }
 
 std::vector<float> get_row(const Matrix& m, int64_t row) {
   std::vector<float> values(m.cols);
-  for (int64_t i = 0; i < m.cols; ++i) values[i] = get(m, row, i);
+  for (int64_t i = 0; i < m.cols; ++i) values[i] = host_value(m, row, i);
   return values;
 }
 
@@ -76,7 +67,7 @@ std::vector<float> norm_rope(const Matrix& m, int64_t row, int64_t head, const V
   std::vector<float> x(d);
   float squares = 0;
   for (int64_t i = 0; i < d; ++i) {
-    x[i] = get(m, row, head * d + i);
+    x[i] = host_value(m, row, head * d + i);
     squares += x[i] * x[i];
   }
   for (int64_t i = 0; i < d; ++i) x[i] *= norm.data()[i] / std::sqrt(squares / static_cast<float>(d) + how.eps);
@@ -130,16 +121,18 @@ class NaiveOps : public Ops {
   void embed(const Step& step, const Table& table, Matrix out) override {
     for (int64_t t = 0; t < out.rows; ++t)
       for (int64_t i = 0; i < out.cols; ++i)
-        put(out, t, i, get(table.memory->data, table.dtype, step.token_ids[t] * table.cols + i));
+        put(out, t, i,
+            stored_value({table.memory->data, table.dtype, table.rows, table.cols},
+                         step.token_ids[t] * table.cols + i));
   }
 
   void rms_norm(Matrix x, const Vector& weight, float eps, Matrix out) override {
     for (int64_t t = 0; t < x.rows; ++t) {
       float squares = 0;
-      for (int64_t i = 0; i < x.cols; ++i) squares += get(x, t, i) * get(x, t, i);
+      for (int64_t i = 0; i < x.cols; ++i) squares += host_value(x, t, i) * host_value(x, t, i);
       const float scale = 1.0f / std::sqrt(squares / static_cast<float>(x.cols) + eps);
       std::vector<float> row(x.cols);
-      for (int64_t i = 0; i < x.cols; ++i) row[i] = get(x, t, i) * scale * weight.data()[i];
+      for (int64_t i = 0; i < x.cols; ++i) row[i] = host_value(x, t, i) * scale * weight.data()[i];
       put_row(out, t, row, kTogether);
     }
   }
@@ -155,7 +148,7 @@ class NaiveOps : public Ops {
     for (int64_t t = 0; t < x.rows; ++t) {
       const auto from = get_row(x, t);
       for (int64_t n = 0; n < w.count; ++n)
-        put(residual, t, n, get(residual, t, n) + naive(*w.weight).dot(from, w.begin + n));
+        put(residual, t, n, host_value(residual, t, n) + naive(*w.weight).dot(from, w.begin + n));
     }
   }
 
@@ -189,7 +182,7 @@ class NaiveOps : public Ops {
         const auto key = norm_rope(kv, t, k, *how.k_norm, how, position);
         for (int64_t i = 0; i < d; ++i) {
           put(pages.data, pages.dtype, key_begin + i, key[i]);
-          put(pages.data, pages.dtype, value_begin + i, get(kv, t, (pages.heads + k) * d + i));
+          put(pages.data, pages.dtype, value_begin + i, host_value(kv, t, (pages.heads + k) * d + i));
         }
       }
     }
@@ -213,9 +206,9 @@ class NaiveOps : public Ops {
   void l2_normalize(Matrix x) override {
     for (int64_t b = 0; b < x.rows; ++b) {
       double squares = 0;
-      for (int64_t i = 0; i < x.cols; ++i) squares += double{get(x, b, i)} * get(x, b, i);
+      for (int64_t i = 0; i < x.cols; ++i) squares += double{host_value(x, b, i)} * host_value(x, b, i);
       if (!(squares > 0) || !std::isfinite(squares)) continue;
-      for (int64_t i = 0; i < x.cols; ++i) put(x, b, i, static_cast<float>(get(x, b, i) / std::sqrt(squares)));
+      for (int64_t i = 0; i < x.cols; ++i) put(x, b, i, static_cast<float>(host_value(x, b, i) / std::sqrt(squares)));
     }
   }
 
@@ -229,7 +222,8 @@ class NaiveOps : public Ops {
     for (int64_t p = 0; p <= position; ++p) {
       const int64_t key = kv_at(pages, table, p, kKey, k);
       float score = 0;
-      for (int64_t i = 0; i < d; ++i) score += get(q, row, head * d + i) * get(pages.data, pages.dtype, key + i);
+      for (int64_t i = 0; i < d; ++i)
+        score += host_value(q, row, head * d + i) * stored_value({pages.data, pages.dtype}, key + i);
       weights[p] = score / std::sqrt(static_cast<float>(d));
       top = std::max(top, weights[p]);
     }
@@ -238,7 +232,7 @@ class NaiveOps : public Ops {
     for (int64_t i = 0; i < d; ++i) {
       float mix = 0;
       for (int64_t p = 0; p <= position; ++p)
-        mix += weights[p] / total * get(pages.data, pages.dtype, kv_at(pages, table, p, kValue, k) + i);
+        mix += weights[p] / total * stored_value({pages.data, pages.dtype}, kv_at(pages, table, p, kValue, k) + i);
       out[head * d + i] = mix;
     }
   }
