@@ -5,8 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "ops/cuda/cuda_ops.h"
-#include "ops/naive.h"
+#include "ops/cuda/device/test_cuda.h"
 #include "ops/ops_cases.h"
 
 namespace quern {
@@ -14,14 +13,8 @@ namespace {
 
 constexpr DType kFp8 = DType::kE4m3;
 
-class CudaFp8Test : public testing::Test {
+class CudaFp8Test : public CudaTest {
  protected:
-  void SetUp() override {
-    auto opened = open_cuda_ops({});
-    if (!opened) GTEST_SKIP() << "SKIPPED, NOTHING WAS TESTED: " << opened.error().message;
-    device_ = std::move(*opened);
-    naive_ = make_naive_ops();
-  }
   void prepare(int64_t tokens, int64_t intermediate, int64_t heads = 64, int64_t d = 128) {
     ModelShape shape;
     shape.hidden_size = 64;
@@ -47,8 +40,6 @@ class CudaFp8Test : public testing::Test {
         expect_near(one, one.compute(*device_, parts), one.compute(*naive_, parts));
     }
   }
-
-  std::unique_ptr<Ops> device_, naive_;
 };
 
 TEST_F(CudaFp8Test, RowOpsEqualTheOracle) { expect_cases(row_cases(kFp8)); }

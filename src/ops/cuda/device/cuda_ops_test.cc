@@ -1,6 +1,4 @@
 // The ops of the device against the oracle: random numbers, hostile shapes, outputs and K/V poisoned beforehand.
-#include "ops/cuda/cuda_ops.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -8,7 +6,7 @@
 #include <limits>
 #include <random>
 
-#include "ops/naive.h"
+#include "ops/cuda/device/test_cuda.h"
 #include "ops/ops_cases.h"
 
 namespace quern {
@@ -76,14 +74,8 @@ struct Sequence {
   int64_t begin, count;  // positions before the step, and in it
 };
 
-class CudaOpsTest : public testing::TestWithParam<DType> {
+class CudaOpsTest : public CudaTest, public testing::WithParamInterface<DType> {
  protected:
-  void SetUp() override {
-    auto opened = open_cuda_ops({});
-    if (!opened) GTEST_SKIP() << "SKIPPED, NOTHING WAS TESTED: " << opened.error().message;
-    device_ = std::move(*opened);
-    naive_ = make_naive_ops();
-  }
   DType E() const { return GetParam(); }
   double tolerance() const { return E() == DType::kF32 ? 2e-5 : E() == DType::kF16 ? 1.3e-3 : 1e-2; }
   void prepare(const ModelShape& shape) {
@@ -92,8 +84,6 @@ class CudaOpsTest : public testing::TestWithParam<DType> {
       ASSERT_TRUE(prepared.ok()) << prepared.error().message;
     }
   }
-
-  std::unique_ptr<Ops> device_, naive_;
 };
 
 ModelShape small_shape() {
