@@ -18,7 +18,7 @@ KvPages kv_shape(const ModelConfig& config, const Precision& precision, const Qw
 
 Qwen3::Qwen3(Ops& ops, ModelConfig config, Qwen3Weights weights, const Precision& precision, const Limits& limits)
     : ops_(ops),
-      config_(config),
+      config_(std::move(config)),
       weights_(std::move(weights)),
       precision_(precision),
       limits_(limits),

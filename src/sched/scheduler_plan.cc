@@ -26,12 +26,12 @@ void Scheduler::plan(const ReplicaState& replica, int32_t tokens_max) {
   plan_.is_small = tokens_max < config_.batch_tokens_max || !brief.empty();
   plan_long(replica, left_over(tokens_max, brief.tokens() + other_tokens),
             left_over(config_.batch_spans_max, static_cast<int64_t>(brief.size() + other.size()) + (cut != nullptr)));
-  const auto kept = static_cast<int32_t>(std::min<int64_t>(SchedulerConfig::short_share(tokens_max), other_tokens));
   if constexpr (kMutant == Mutant::kQueriesWait) plan_short(replica, tokens_max);
   if constexpr (kMutant == Mutant::kQueriesTakeAll) {
     plan_brief(replica, tokens_max, config_.batch_spans_max);
   } else {
-    plan_brief(replica, tokens_max - kept, config_.batch_spans_max - (plan_.head != nullptr));
+    const int64_t kept = std::min<int64_t>(SchedulerConfig::short_share(tokens_max), other_tokens);
+    plan_brief(replica, tokens_max - static_cast<int32_t>(kept), config_.batch_spans_max - (plan_.head != nullptr));
   }
   if constexpr (kMutant != Mutant::kQueriesWait) plan_short(replica, tokens_max);
 }
